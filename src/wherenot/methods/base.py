@@ -1,0 +1,52 @@
+"""What training hands to a method, and what a method gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from wherenot.priors import Prior
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One training batch after the task's own forward.
+
+    Attributes:
+        images: What the model was shown, in the model's input space.
+        targets: The labels, one per image.
+        logits: The task forward's output, still in the autograd graph; methods only read it to decide whom to align.
+        priors: One prior per image on the grid of `images`; None where nobody gave one.
+        labels: Region label maps, one per image; None lets a method cut the images itself.
+    """
+
+    images: Float[Tensor, "B C H W"]
+    targets: Int[Tensor, " B"]
+    logits: Float[Tensor, "B L"]
+    priors: Sequence[Prior | None]
+    labels: Int[Tensor, "B H W"] | None = None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a method adds to the task loss of one step.
+
+    Attributes:
+        loss: Weighted and ready to add; a constant zero when the method had nothing to say.
+        log: Diagnostics for the step, each a number.
+    """
+
+    loss: Float[Tensor, ""]
+    log: dict[str, float] = field(default_factory=dict)
+
+
+class Method(Protocol):
+    """Anything training can add to the task loss: alignment, a baseline or a control."""
+
+    def __call__(self, model: nn.Module, batch: Batch, step: int) -> Terms:
+        """Return the terms for `batch` at 1-based optimizer step `step`; the model's mode is left as found."""
+        ...
