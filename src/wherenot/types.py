@@ -10,13 +10,14 @@ Boxes are ``xyxy``, half-open, in pixels of the image they belong to.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 
+@runtime_checkable
 class Model(Protocol):
     """Anything that turns a batch of images into class logits: an ``nn.Module`` or a plain callable."""
 
@@ -25,6 +26,7 @@ class Model(Protocol):
         ...
 
 
+@runtime_checkable
 class SubsetScore(Protocol):
     """What a search may ask: the score of images of which only some regions are visible.
 
@@ -36,6 +38,7 @@ class SubsetScore(Protocol):
         ...
 
 
+@runtime_checkable
 class Partition(Protocol):
     """Cuts one RGB image into regions."""
 

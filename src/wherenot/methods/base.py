@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -44,6 +44,7 @@ class Terms:
     log: dict[str, float] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Method(Protocol):
     """Anything training can add to the task loss: alignment, a baseline or a control."""
 

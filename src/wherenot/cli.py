@@ -1,0 +1,177 @@
+"""The command line: parses, calls, prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
+
+import wherenot
+from wherenot.train.config import TrainConfig, read_config
+
+Fill = Literal["mean", "black", "blur"]
+SearchName = Literal["exact", "scoped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """See it work: a photograph explained, and a model cured of looking at the wrong thing.
+
+    Explains an ImageNet classifier on two photographs, trains a small network five ways on digits that carry a telltale
+    coloured square, and writes one report that compares them. Nothing is downloaded.
+
+    Example:
+      wherenot demo --out runs/demo
+    """
+
+    out: Path = Path("runs/demo")
+    """Folder for everything the demo makes."""
+    seed: int = 0
+    """Same seed, same numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explain:
+    """Which regions of an image carry the decision?
+
+    Writes a picture (PNG), the numbers (JSON) and the regions (NPZ) per image.
+
+    Examples:
+      wherenot explain cat.jpg --model efficientnet-lite0
+      wherenot explain *.jpg --model google/vit-base-patch16-224 --target "tabby cat"
+      wherenot explain cat.jpg --model runs/mine --max-regions 10 --search scoped
+    """
+
+    images: Positional[tuple[Path, ...]]
+    """Photographs."""
+    model: str
+    """A run folder, efficientnet-lite0, or a transformers id or path."""
+    target: str | None = None
+    """Class to explain, by name or number; left out, what the model predicts."""
+    partition: str = "slico:50"
+    """How images are cut: slico:50 or grid:7x7."""
+    fill: Fill = "mean"
+    """What hidden pixels show."""
+    search: SearchName = "exact"
+    """exact, or scoped: a third of the forwards, nearly the same order."""
+    max_regions: int | None = None
+    """Stop after so many regions; left out, all are ordered."""
+    out: Path = Path("runs/explain")
+    """Folder for the results."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Run attribution over a data set, compare the evidence with the priors, and write a report.
+
+    Goes on where it stopped when called again with the same settings.
+
+    Examples:
+      wherenot audit --model runs/finetune --data decoy --partition grid:4x4
+      wherenot audit --model google/vit-base-patch16-224 --data photos/ --splits test --max-images 200
+    """
+
+    model: str
+    """A run folder, efficientnet-lite0, or a transformers id or path."""
+    data: str
+    """A data folder (imagefolder with metadata.jsonl), or a built-in benchmark: decoy."""
+    splits: tuple[str, ...] = ()
+    """Splits to audit; left out, all but train and validation."""
+    max_images: int | None = None
+    """Images per split whose evidence is searched; all images count for accuracy."""
+    partition: str = "slico:50"
+    """How images are cut: slico:50 or grid:7x7."""
+    fill: Fill = "mean"
+    """What hidden pixels show."""
+    search: SearchName = "exact"
+    """exact, or scoped: a third of the forwards, nearly the same order."""
+    name: str | None = None
+    """What tables call this run; left out, the model's name."""
+    seed: int = 0
+    """Of the drawn images, the noise and the intervals."""
+    skip_bad: bool = False
+    """Go on without samples that cannot be used; they are named and counted in the report."""
+    out: Path | None = None
+    """Run folder; left out, runs/audit-NAME."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a classifier, plainly or with a method that keeps its evidence on the prior.
+
+    The configuration is a YAML file; every value in it can be changed with --set. Goes on from the last whole epoch
+    when called again with the same configuration.
+
+    Examples:
+      wherenot train decoy.yaml
+      wherenot train decoy.yaml --set.method.name log --set.method.weight 2 --set.seed 1 --out runs/log-1
+    """
+
+    config: Positional[Path]
+    """YAML file with the configuration; it comes right after the command."""
+    set: TrainConfig = field(default_factory=TrainConfig)
+    """Changes to the configuration."""
+    out: Path | None = None
+    """Run folder; left out, runs/NAME-SEED."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Compare audits: every metric, side by side, with paired differences from the first and 95 % intervals.
+
+    Examples:
+      wherenot compare runs/audit-finetune runs/audit-log
+      wherenot compare runs/audit-* --out comparison
+    """
+
+    runs: Positional[tuple[Path, ...]]
+    """Run folders of audits; the first is what the others are compared with."""
+    out: Path = Path("runs/comparison")
+    """Folder for comparison.md and report.html."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0 if it did what was asked."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] in (["--version"], ["-V"]):
+        print(f"wherenot {wherenot.__version__}")
+        return 0
+    try:
+        command = tyro.cli(
+            OmitSubcommandPrefixes[
+                Annotated[Demo, subcommand("demo")]
+                | Annotated[Explain, subcommand("explain")]
+                | Annotated[Audit, subcommand("audit")]
+                | Annotated[Train, subcommand("train", default=Train(config=tyro.MISSING, set=_file_config(arguments)))]
+                | Annotated[Compare, subcommand("compare")]
+            ],
+            prog="wherenot",
+            description=wherenot.__doc__,
+            args=arguments,
+        )
+        from wherenot import commands
+
+        commands.run(command)
+    except KeyboardInterrupt:
+        print("wherenot: interrupted; what was finished is kept, the same command goes on from there.", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"wherenot: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _file_config(arguments: list[str]) -> TrainConfig:
+    """The configuration that ``train FILE`` names: the defaults that --set changes."""
+    if arguments[:1] == ["train"] and len(arguments) > 1 and not arguments[1].startswith("-"):
+        return read_config(Path(arguments[1]))
+    return TrainConfig()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

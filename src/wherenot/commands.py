@@ -1,0 +1,183 @@
+"""What each command does, once its arguments are parsed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from wherenot import cli
+from wherenot.audit import AuditConfig, audit, default_splits
+from wherenot.data import load_dataset
+from wherenot.evidence import Evidence
+from wherenot.explain import explain
+from wherenot.models import Classifier, load_classifier, read_photograph
+from wherenot.progress import progress_bar
+from wherenot.regions import label_maps, parse_partition
+from wherenot.report import (
+    comparison_markdown,
+    comparison_rows,
+    comparison_table,
+    evidence_figure,
+    load_run,
+    png_bytes,
+    write_report,
+)
+from wherenot.run import RunFolder
+from wherenot.search import parse_search, search_cost
+
+console = Console()
+
+
+def run(command: object) -> None:
+    """Run a parsed command."""
+    match command:
+        case cli.Demo():
+            from wherenot.demo import run_demo
+
+            run_demo(command.out, command.seed)
+        case cli.Explain():
+            run_explain(command)
+        case cli.Audit():
+            run_audit(command)
+        case cli.Train():
+            from wherenot.train.training import train
+
+            config = command.set
+            out = train(config, command.out or Path("runs") / f"{config.title}-{config.seed}")
+            console.print(f"model: {out / 'model'}", soft_wrap=True)
+        case cli.Compare():
+            run_compare(command.runs, command.out)
+        case _:
+            raise AssertionError(f"no such command: {command}")
+
+
+def run_explain(command: cli.Explain) -> None:
+    """Explain photographs, one after the other; those done are kept when a later one fails."""
+    classifier = load_classifier(command.model)
+    target = None if command.target is None else classifier.class_index(command.target)
+    folder = RunFolder(command.out)
+    for path in command.images:
+        read_photograph(path)  # every file is looked at before the first hour of search
+    for path in command.images:
+        name = picture_name(path, command.images)
+        evidence = explain_photograph(
+            classifier,
+            path,
+            folder.path / name,
+            target=target,
+            partition=command.partition,
+            fill=command.fill,
+            search=command.search,
+            max_regions=command.max_regions,
+        )
+        console.print(f"{path}: {sentence(classifier, evidence)}", soft_wrap=True)
+        console.print(f"  picture: {folder.path / name}.png", soft_wrap=True)
+
+
+def picture_name(path: Path, paths: tuple[Path, ...]) -> str:
+    """File name of a photograph's results: its stem, with a number where stems collide."""
+    namesakes = [other for other in paths if other.stem == path.stem]
+    return path.stem if len(namesakes) == 1 else f"{path.stem}-{paths.index(path) + 1}"
+
+
+def explain_photograph(
+    classifier: Classifier,
+    path: Path,
+    out: Path,
+    *,
+    target: int | None = None,
+    partition: str = "slico:50",
+    fill: cli.Fill = "mean",
+    search: cli.SearchName = "exact",
+    max_regions: int | None = None,
+) -> Evidence:
+    """Explain one photograph, with a bar, and write picture, numbers and regions to ``out`` .png, .json and .npz."""
+    import numpy as np
+    import torch
+
+    photograph = read_photograph(path)
+    images = classifier.preprocess(photograph)[None]
+    labels = label_maps(images, parse_partition(partition), classifier.normalization)
+    how = parse_search(search)
+    with progress_bar() as bar:
+        cost = search_cost(how, int(labels.max()) + 1, max_regions) + 2
+        task = bar.add_task(f"explain {path.name}", total=cost, note="forwards")
+        [evidence] = explain(
+            classifier,
+            images,
+            None if target is None else torch.tensor([target]),
+            regions=labels,
+            fill=fill,
+            search=how,
+            max_regions=max_regions,
+            on_forward=lambda count: bar.advance(task, count),
+        )
+    evidence.save(out)
+    pixels = np.array(classifier.preprocess.pixels(photograph))
+    title = f"{classifier.classes[evidence.target]}: {evidence.full:.0%} sure"
+    figure = evidence_figure(pixels, evidence.map(), labels=evidence.labels, order=evidence.order.tolist(), title=title)
+    out.with_suffix(".png").write_bytes(png_bytes(figure))
+    return evidence
+
+
+def sentence(classifier: Classifier, evidence: Evidence) -> str:
+    """What was found, in one sentence."""
+    reach = int((evidence.insertion < 0.9 * evidence.full).argmin()) + 1
+    enough = evidence.insertion[reach - 1] >= 0.9 * evidence.full
+    found = (
+        f"{reach} of {evidence.num_regions} regions ({evidence.areas[reach - 1]:.0%} of the image) alone reach "
+        f"{evidence.insertion[reach - 1]:.0%}"
+        if enough
+        else f"the {len(evidence.order)} regions found reach {evidence.insertion[-1]:.0%}"
+    )
+    return (
+        f"{classifier.classes[evidence.target]!r} with {evidence.full:.0%}; {found} ({evidence.forwards} forwards)."
+    )
+
+
+def run_audit(command: cli.Audit) -> None:
+    """Audit one model on one data set and write the report."""
+    dataset = load_dataset(command.data, seed=command.seed, on_bad="skip" if command.skip_bad else "error")
+    classifier = load_classifier(command.model)
+    name = command.name or Path(command.model).name
+    config = AuditConfig(
+        splits=command.splits,
+        max_images=command.max_images,
+        partition=command.partition,
+        fill=command.fill,
+        search=command.search,
+        seed=command.seed,
+    )
+    out = audit_with_bar(classifier, dataset, command.out or Path("runs") / f"audit-{name}", config, name, command.model)
+    report = write_report([out], out / "report.html")
+    console.print(comparison_table(comparison_rows([load_run(out)])))
+    console.print(f"report: {report}", soft_wrap=True)
+
+
+def audit_with_bar(
+    classifier: Classifier, dataset, out: Path, config: AuditConfig, name: str, model: str
+) -> Path:
+    """Audit with a progress bar."""
+    total = sum(len(dataset.split(split)) for split in config.splits or default_splits(dataset))
+    with progress_bar() as bar:
+        task = bar.add_task(f"audit {name}", total=total, note="images")
+        return audit(
+            classifier,
+            dataset,
+            out,
+            config,
+            name=name,
+            model=model,
+            on_images=lambda done, _: bar.update(task, completed=done),
+        )
+
+
+def run_compare(paths: tuple[Path, ...], out: Path) -> None:
+    """Print the comparison, and write it as Markdown and as a page."""
+    rows = comparison_rows([load_run(path) for path in paths])
+    folder = RunFolder(out)
+    (folder.path / "comparison.md").write_text(comparison_markdown(rows))
+    report = write_report(list(paths), folder.path / "report.html")
+    console.print(comparison_table(rows))
+    console.print(f"table: {folder.path / 'comparison.md'}\nreport: {report}", soft_wrap=True)

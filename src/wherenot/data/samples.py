@@ -1,0 +1,188 @@
+"""What every reader gives: samples that load their pixels late, and the data set around them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from wherenot.priors import Prior
+
+
+class DataError(ValueError):
+    """Data that cannot be used as it is; the message names each problem, up to ten, and says what to do."""
+
+    @classmethod
+    def listing(cls, what: str, problems: Sequence[str], remedy: str) -> DataError:
+        """Make the error of several problems.
+
+        Args:
+            what: Function and data, for the first line.
+            problems: One line each; the first ten are shown, all are counted.
+            remedy: What to do, for the last line.
+
+        Returns:
+            The error, to be raised.
+
+        Example:
+            >>> print(DataError.listing("read_folder: birds", ["a.png: no such file"], "Add it."))
+            read_folder: birds: 1 problem:
+              a.png: no such file
+            Add it.
+        """
+        shown = [f"  {problem}" for problem in problems[:10]]
+        if len(problems) > len(shown):
+            shown.append(f"  ... and {len(problems) - len(shown)} more")
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        return cls("\n".join([f"{what}: {count}:", *shown, remedy]))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image, its class and perhaps a prior. Pixels are read when asked for; samples can be pickled.
+
+    Attributes:
+        id: Unique within the data set.
+        label: Index into the data set's classes.
+        split: Such as ``train``, ``validation``, ``test``.
+        group: A subset to report on separately, such as ``conflicting``; None = no group.
+        read_image: Gives the image as RGB.
+        read_prior: Gives the prior on the image's pixel grid; None where nobody gave one.
+    """
+
+    id: str
+    label: int
+    split: str
+    group: str | None
+    read_image: Callable[[], Image.Image]
+    read_prior: Callable[[], Prior | None]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A sample that was left out, and why.
+
+    Attributes:
+        id: The sample's id, or the file and line that should have described it.
+        reason: Every problem found with it.
+    """
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples with a common list of classes.
+
+    Attributes:
+        name: For reports.
+        classes: Class names in the order of their indices.
+        samples: All samples, of all splits.
+        rejected: What the reader left out; a part of the data set, such as one split, keeps the whole list.
+
+    Raises:
+        ValueError: If two samples share an id, two classes share a name, or a label is no index into the classes.
+
+    Example:
+        >>> sample = Sample("a.png", 1, "train", None, lambda: Image.new("RGB", (4, 2)), lambda: None)
+        >>> data = Dataset("pets", classes=("cat", "dog"), samples=(sample,))
+        >>> len(data), data.splits, data.split("train").samples[0].read_image().size
+        (1, ('train',), (4, 2))
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    rejected: tuple[Rejected, ...] = ()
+
+    def __post_init__(self) -> None:
+        for what, names in (("class", self.classes), ("sample id", [sample.id for sample in self.samples])):
+            if twice := [name for name, count in Counter(names).items() if count > 1]:
+                raise ValueError(f"Dataset: {what} {twice[0]!r} occurs more than once; give each its own name.")
+        for sample in self.samples:
+            if not 0 <= sample.label < len(self.classes):
+                found = f"sample {sample.id!r} has label {sample.label}"
+                raise ValueError(f"Dataset: {found}; labels are indices into the {len(self.classes)} classes.")
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits in order of appearance."""
+        return tuple(dict.fromkeys(sample.split for sample in self.samples))
+
+    def split(self, name: str) -> Dataset:
+        """Take one split.
+
+        Args:
+            name: One of `splits`.
+
+        Returns:
+            The data set with only the samples of that split.
+
+        Raises:
+            ValueError: If there is no such split.
+        """
+        if name not in self.splits:
+            raise ValueError(f"Dataset.split: {self.name!r} has no split {name!r}; its splits are {list(self.splits)}.")
+        return replace(self, samples=tuple(sample for sample in self.samples if sample.split == name))
+
+
+def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
+    """Cut a `validation` split out of `train`, so that nothing is ever selected on test data.
+
+    Each class and group gives its share, rounded so that the total is ``round(fraction * train)``: first the whole
+    part of each share, then one more from the largest fractional parts. The last training sample of a class and group
+    is never taken, so the total can fall short. The choice depends on the ids and the seed, not on the samples' order.
+
+    Args:
+        dataset: With a `train` split. If it has a `validation` split, it comes back as it is.
+        fraction: Share of the training samples to hold out, in (0, 1).
+        seed: Chooses the samples.
+
+    Returns:
+        The same samples in the same order, some of `train` moved to `validation`.
+
+    Raises:
+        ValueError: If the fraction is out of range, there is no `train` split, or nothing could be held out.
+
+    Example:
+        >>> from wherenot.data import decoy
+        >>> data = hold_out(decoy(num_train=100).split("train"), fraction=0.2, seed=0)
+        >>> {split: len(data.split(split)) for split in sorted(data.splits)}
+        {'train': 80, 'validation': 20}
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"hold_out: fraction is {fraction}; pass a share in (0, 1).")
+    if "validation" in dataset.splits:
+        return dataset
+    strata: dict[tuple[int, str], list[str]] = defaultdict(list)
+    for sample in dataset.split("train").samples:
+        strata[sample.label, sample.group or ""].append(sample.id)
+    takes = _shares([len(strata[key]) for key in sorted(strata)], fraction)
+    if not any(takes):
+        raise ValueError(
+            f"hold_out: a fraction of {fraction} of {len(dataset.split('train'))} training samples in {len(strata)}"
+            " classes and groups is no sample; raise it, or give a validation split."
+        )
+    random = np.random.default_rng(seed)
+    held = set()
+    for key, take in zip(sorted(strata), takes, strict=True):
+        held.update(random.permutation(sorted(strata[key]))[:take].tolist())
+    moved = (replace(sample, split="validation") if sample.id in held else sample for sample in dataset.samples)
+    return replace(dataset, samples=tuple(moved))
+
+
+def _shares(sizes: Sequence[int], fraction: float) -> list[int]:
+    wanted = [fraction * size for size in sizes]
+    takes = [int(share) for share in wanted]
+    by_remainder = sorted(range(len(sizes)), key=lambda stratum: takes[stratum] - wanted[stratum])
+    spare = [stratum for stratum in by_remainder if takes[stratum] < sizes[stratum] - 1]
+    for stratum in spare[: round(fraction * sum(sizes)) - sum(takes)]:
+        takes[stratum] += 1
+    return takes

@@ -1,0 +1,75 @@
+"""The demo: two photographs explained, one shortcut found and cured, one report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from wherenot.commands import audit_with_bar, console, explain_photograph, sentence
+from wherenot.data import load_dataset
+from wherenot.experiments.decoy import AUDIT, decoy_config
+from wherenot.models import load_classifier
+from wherenot.report import comparison_markdown, comparison_rows, comparison_table, load_run, write_report
+from wherenot.run import RunFolder
+from wherenot.train.config import MethodName
+from wherenot.train.training import train
+
+PHOTOGRAPHS = ("cat", "coffee")
+METHODS: tuple[MethodName, ...] = ("finetune", "paper", "log", "rrr", "random_regions")
+AUDITED_IMAGES = 100
+
+
+def run_demo(out: Path, seed: int) -> Path:
+    """Run the demo into a folder and return its report.
+
+    Trains and audits each method once; run again with the same folder and seed it only does what is left.
+    """
+    started = time.perf_counter()
+    folder = RunFolder(out)
+    console.rule("1. On what does an ImageNet classifier rest its answer?")
+    explain_photographs(folder.path)
+    console.rule("2. A network that looks at the wrong thing, and five ways to train it")
+    dataset = load_dataset("decoy", seed=seed)
+    console.print(
+        "Digits with a coloured square in a corner. In training the colour gives the digit away; "
+        "in test_unbiased it says nothing. Where evidence may lie: on the digit's strokes."
+    )
+    audits = []
+    for method in METHODS:
+        config = decoy_config(method, seed=seed)
+        trained = train(config, folder.path / f"train-{method}", dataset=dataset)
+        audits.append(
+            audit_with_bar(
+                load_classifier(str(trained)),
+                dataset,
+                folder.path / f"audit-{method}",
+                replace(AUDIT, max_images=AUDITED_IMAGES, seed=seed),
+                method,
+                f"train-{method}",
+            )
+        )
+    console.rule("3. What came of it")
+    rows = comparison_rows([load_run(path) for path in audits])
+    (folder.path / "comparison.md").write_text(comparison_markdown(rows))
+    report = write_report(audits, folder.path / "report.html")
+    shown = [row for row in rows if row.metric in ("top1", "pointing_coverage@0.2")]
+    console.print(comparison_table(shown))
+    console.print(f"[bold]report:[/bold] {report.resolve()}", soft_wrap=True)
+    console.print(f"[dim]{time.perf_counter() - started:.0f} seconds; everything is in {folder.path.resolve()}[/dim]")
+    return report
+
+
+def explain_photographs(folder: Path) -> None:
+    """Explain EfficientNet-Lite0 on the photographs that scikit-image ships."""
+    import skimage.data
+
+    classifier = load_classifier("efficientnet-lite0")
+    for name in PHOTOGRAPHS:
+        path = folder / f"{name}-photograph.png"
+        Image.fromarray(getattr(skimage.data, name)()).save(path)
+        evidence = explain_photograph(classifier, path, folder / f"{name}-evidence", search="scoped")
+        console.print(f"{name}: {sentence(classifier, evidence)}", soft_wrap=True)
+        console.print(f"  picture: {folder / name}-evidence.png", soft_wrap=True)

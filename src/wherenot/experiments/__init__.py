@@ -1,0 +1,1 @@
+"""Experiments as data: the settings of each, by name."""

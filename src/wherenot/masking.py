@@ -1,0 +1,174 @@
+"""The only place that hides pixels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+FillName = Literal["mean", "black", "blur"]
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """How pixels in [0, 1] become a model's input: (pixel - mean) / std, per channel.
+
+    Example:
+        >>> import torch
+        >>> half = Normalization(mean=(0.5,), std=(0.5,))
+        >>> half.apply(torch.ones(1, 1, 1, 1)).item(), half.invert(torch.zeros(1, 1, 1, 1)).item()
+        (1.0, 0.5)
+    """
+
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or min(self.std, default=0.0) <= 0:
+            raise ValueError(
+                f"Normalization: mean and std need one entry per channel, std > 0; got {self.mean} and {self.std}."
+            )
+
+    def apply(self, pixels: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Turn pixels in [0, 1] into model input."""
+        return (pixels - self._channels(self.mean, pixels)) / self._channels(self.std, pixels)
+
+    def invert(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Turn model input back into pixels; values are not clamped."""
+        return images * self._channels(self.std, images) + self._channels(self.mean, images)
+
+    def _channels(self, values: tuple[float, ...], like: Tensor) -> Tensor:
+        if like.shape[1] != len(values):
+            raise ValueError(f"Normalization: has {len(values)} channels, the images have {like.shape[1]}.")
+        return like.new_tensor(values)[:, None, None]
+
+
+@runtime_checkable
+class Normalized(Protocol):
+    """A model that knows how its input was made from pixels."""
+
+    normalization: Normalization
+
+
+def fill_images(
+    fill: FillName | Tensor,
+    images: Float[Tensor, "B C H W"],
+    normalization: Normalization | None = None,
+) -> Float[Tensor, "B C H W"]:
+    r"""What hidden pixels of each image will show.
+
+    Args:
+        fill: ``mean``: the colour that the normalisation maps to 0, or each image's own mean colour when none is
+            known. ``black``: pixel value 0. ``blur``: the image under a Gaussian of 1/12 of its shorter side.
+            A tensor in the model's input space: one colour ``C 1 1``, one image ``C H W`` or one per image.
+        images: The images, in the model's input space.
+        normalization: How they were made from pixels; None if not known.
+
+    Returns:
+        One image each, same shape, dtype and device as `images`.
+
+    Raises:
+        ValueError: For an unknown name, a tensor that does not fit, or ``black`` without a normalisation (nobody
+            knows what number is black).
+
+    Example:
+        >>> import torch
+        >>> images = torch.arange(4.0).view(1, 1, 2, 2)
+        >>> fill_images("mean", images).unique()
+        tensor([1.5000])
+        >>> fill_images("black", images, Normalization((0.5,), (0.25,))).unique()
+        tensor([-2.])
+
+    References:
+        LIMA and EAGLE hide with black; the authors' alignment code with 0 after normalisation, the mean colour.
+    """
+    if isinstance(fill, Tensor):
+        try:
+            return fill.to(images).expand_as(images)
+        except RuntimeError as error:
+            raise ValueError(
+                f"fill_images: a fill of shape {tuple(fill.shape)} does not fit images of shape {tuple(images.shape)}."
+            ) from error
+    match fill:
+        case "mean":
+            colour = images.mean((2, 3), keepdim=True) if normalization is None else images.new_zeros(())
+            return colour.expand_as(images)
+        case "black":
+            if normalization is None:
+                raise ValueError(
+                    "fill_images: 'black' needs the model's normalisation to know which number is black; pass "
+                    "normalization=Normalization(mean, std), or Normalization() for pixels in [0, 1]."
+                )
+            return normalization.apply(torch.zeros_like(images))
+        case "blur":
+            return _blur(images, sigma_px=min(images.shape[-2:]) / 12)
+        case _:
+            raise ValueError(f"fill_images: fill must be 'mean', 'black', 'blur' or a tensor, got {fill!r}.")
+
+
+def _blur(images_BCHW: Tensor, sigma_px: float) -> Tensor:
+    radius = math.ceil(3 * sigma_px)
+    offset = torch.arange(-radius, radius + 1, dtype=images_BCHW.dtype, device=images_BCHW.device)
+    kernel = torch.exp(-0.5 * (offset / sigma_px) ** 2)
+    kernel = kernel / kernel.sum()
+    batch, channels, height, width = images_BCHW.shape
+    blurred = images_BCHW.reshape(batch * channels, 1, height, width)
+    blurred = F.conv2d(F.pad(blurred, (radius, radius, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
+    blurred = F.conv2d(F.pad(blurred, (0, 0, radius, radius), mode="replicate"), kernel.view(1, 1, -1, 1))
+    return blurred.view_as(images_BCHW)
+
+
+def show(
+    images: Float[Tensor, "B C H W"],
+    labels: Int[Tensor, "B H W"],
+    image: Int[Tensor, " N"],
+    keep: Bool[Tensor, "N K"],
+    fill: Float[Tensor, "B C H W"],
+) -> Float[Tensor, "N C H W"]:
+    """Masked images: image ``image[n]`` with the regions ``keep[n]`` visible and the fill everywhere else.
+
+    One gather from the label maps; no dense mask per region is ever built.
+
+    Args:
+        images: The images.
+        labels: Region label maps, values 0..K-1.
+        image: Which image each row shows.
+        keep: Which regions it shows.
+        fill: What hidden pixels show.
+
+    Returns:
+        New tensors; visible pixels are copied bit by bit. N = 0 gives an empty batch.
+
+    Raises:
+        ValueError: If a label has no column in `keep`.
+
+    Example:
+        >>> import torch
+        >>> images = torch.ones(1, 1, 1, 3)
+        >>> labels = torch.tensor([[[0, 1, 1]]])
+        >>> show(images, labels, torch.tensor([0]), torch.tensor([[False, True]]), torch.zeros_like(images))
+        tensor([[[[0., 1., 1.]]]])
+    """
+    if len(image) and int(labels.max()) >= keep.shape[1]:
+        raise ValueError(f"show: labels go up to {int(labels.max())}, keep has only {keep.shape[1]} regions.")
+    labels_NHW = labels[image]
+    keep_NHW = keep.gather(1, labels_NHW.flatten(1)).view_as(labels_NHW)
+    return show_pixels(images[image], keep_NHW, fill[image])
+
+
+def show_pixels(
+    images: Float[Tensor, "N C H W"], keep: Bool[Tensor, "N H W"], fill: Float[Tensor, "N C H W"]
+) -> Float[Tensor, "N C H W"]:
+    """Masked images from keeps given per pixel: `images` where `keep`, `fill` elsewhere.
+
+    Example:
+        >>> import torch
+        >>> show_pixels(torch.ones(1, 1, 1, 2), torch.tensor([[[True, False]]]), torch.zeros(1, 1, 1, 2))
+        tensor([[[[1., 0.]]]])
+    """
+    return torch.where(keep[:, None], images, fill)

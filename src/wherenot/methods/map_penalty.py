@@ -1,0 +1,142 @@
+"""What RRR, XIL, MEGL and Model Guidance share: a weighted penalty on where a gradient map lies."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from wherenot.methods.base import Batch, Terms
+from wherenot.priors import allowed_pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapPenalty(ABC):
+    """Adds `weight` times the penalty of the images that have a prior; all correctly or wrongly predicted ones alike.
+
+    A subclass says what the penalty is. Images without a prior are left out of it, of its mean and of the forwards
+    it costs. The model is asked in eval mode: BatchNorm statistics do not move and dropout is off, in the extra
+    forward only.
+
+    Raises:
+        ValueError: If `weight` is negative or not finite, or `interval` is below 1.
+    """
+
+    name: ClassVar[str]
+
+    weight: float
+    """Factor of the penalty in the total loss, at least 0; at 0 the penalty is still measured."""
+
+    interval: int = 1
+    """Act at every interval-th optimizer step, counted from 1: with 10, at steps 10, 20, ..."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"{type(self).__name__}: weight must be finite and at least 0, got {self.weight}.")
+        if self.interval < 1:
+            raise ValueError(f"{type(self).__name__}: interval must be at least 1, got {self.interval}.")
+
+    @abstractmethod
+    def penalty(
+        self,
+        model: nn.Module,
+        images: Float[Tensor, "B C H W"],
+        targets: Int[Tensor, " B"],
+        inside: Bool[Tensor, "B H W"],
+    ) -> Float[Tensor, ""]:
+        """Return the unweighted penalty of images that all have a prior, in the graph of the model's weights.
+
+        Args:
+            model: The model in training.
+            images: What it was shown, at least one image.
+            targets: The labels, one per image.
+            inside: True where evidence may lie.
+        """
+
+    def __call__(self, model: nn.Module, batch: Batch, step: int) -> Terms:
+        """Return the weighted penalty of `batch`.
+
+        Args:
+            model: The model in training; every submodule's mode and buffers are left as found.
+            batch: The batch after the task's own forward.
+            step: Optimizer step, counted from 1.
+
+        Returns:
+            The loss to add, and in the log the unweighted penalty under the method's `name` and the number of images
+            it is about under ``<name>_images``. Where no image has a prior the loss is a constant 0 and the number 0;
+            between two intervals it is a constant 0 and the log is empty.
+
+        Raises:
+            ValueError: If there is not one prior (or None) per image, or one has another size than the images.
+        """
+        if len(batch.priors) != len(batch.images):
+            raise ValueError(
+                f"{type(self).__name__}: {len(batch.images)} images need as many priors (None where there is none), "
+                f"got {len(batch.priors)}."
+            )
+        nothing = torch.zeros((), device=batch.images.device)
+        if step % self.interval:
+            return Terms(nothing)
+        rows = [row for row, prior in enumerate(batch.priors) if prior is not None]
+        if not rows:
+            return Terms(nothing, {f"{self.name}_images": 0.0})
+        inside = allowed_pixels([batch.priors[row] for row in rows], *batch.images.shape[-2:])
+        penalty = self.penalty(model, batch.images[rows], batch.targets[rows], inside.to(batch.images.device))
+        return Terms(self.weight * penalty, {self.name: penalty.item(), f"{self.name}_images": float(len(rows))})
+
+
+def inside_on_grid(inside: Bool[Tensor, "B H W"], height: int, width: int) -> Bool[Tensor, "B h w"]:
+    r"""Bring priors to the grid of a feature map; none becomes empty.
+
+    Output row $i$ reads input row $\lfloor i H / h \rfloor$, columns likewise (torch's ``mode="nearest"``, golden case
+    G15). A prior that falls between the samples takes every cell that it touches instead.
+
+    Args:
+        inside: True where evidence may lie.
+        height: Rows of the map.
+        width: Columns of the map.
+
+    Returns:
+        True where evidence may lie, on the new grid.
+
+    Example:
+        >>> import torch
+        >>> inside = torch.tensor([[[1, 1, 0, 0], [0, 0, 0, 0]], [[0, 0, 0, 1], [0, 0, 0, 0]]]) > 0
+        >>> inside_on_grid(inside, 1, 2)  # the second prior holds no sample
+        tensor([[[ True, False]],
+                [[False,  True]]])
+
+    References:
+        The authors of "Where Not to Learn" sample the same way; a prior that vanishes there forbids the whole map.
+    """
+    sampled = F.interpolate(inside[:, None].float(), size=(height, width), mode="nearest")[:, 0] > 0
+    touched = F.adaptive_max_pool2d(inside.float(), (height, width)) > 0
+    return torch.where(sampled.flatten(1).any(1)[:, None, None], sampled, touched)
+
+
+def check_same_grid(function: str, evidence: Float[Tensor, "B H W"], inside: Bool[Tensor, "B H W"]) -> None:
+    """Refuse a prior that is not on the map's grid, even where it would broadcast.
+
+    Args:
+        function: Who asks, for the message.
+        evidence: The map.
+        inside: True where evidence may lie.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> import torch
+        >>> check_same_grid("xil_loss", torch.zeros(2, 7, 7), torch.ones(2, 7, 7) > 0)
+    """
+    if evidence.shape != inside.shape:
+        raise ValueError(
+            f"{function}: the map is {tuple(evidence.shape)} and the prior {tuple(inside.shape)}; "
+            "bring the prior to the map's grid first."
+        )

@@ -1,0 +1,31 @@
+"""Metrics: pure functions of tensors; no model, no files, no configuration.
+
+`classification` says how often the model is right, `localization` where its evidence lies, `faithfulness` whether
+that evidence is what the model uses, and `statistics` how sure we can be of any of these numbers.
+"""
+
+from wherenot.metrics.classification import ConditionalAccuracy as ConditionalAccuracy
+from wherenot.metrics.classification import add_noise as add_noise
+from wherenot.metrics.classification import conditional_accuracy as conditional_accuracy
+from wherenot.metrics.classification import group_accuracy as group_accuracy
+from wherenot.metrics.classification import noisy as noisy
+from wherenot.metrics.classification import top_k_correct as top_k_correct
+from wherenot.metrics.classification import worst_group_accuracy as worst_group_accuracy
+from wherenot.metrics.faithfulness import area_axis as area_axis
+from wherenot.metrics.faithfulness import deletion_auc as deletion_auc
+from wherenot.metrics.faithfulness import highest_confidence as highest_confidence
+from wherenot.metrics.faithfulness import insertion_auc as insertion_auc
+from wherenot.metrics.localization import energy_pointing as energy_pointing
+from wherenot.metrics.localization import iou as iou
+from wherenot.metrics.localization import pointing_argmax as pointing_argmax
+from wherenot.metrics.localization import pointing_coverage as pointing_coverage
+from wherenot.metrics.localization import pointing_expected as pointing_expected
+from wherenot.metrics.localization import pointing_touch as pointing_touch
+from wherenot.metrics.localization import region_coverage as region_coverage
+from wherenot.metrics.statistics import Interval as Interval
+from wherenot.metrics.statistics import Statistic as Statistic
+from wherenot.metrics.statistics import bootstrap_interval as bootstrap_interval
+from wherenot.metrics.statistics import over_seeds as over_seeds
+from wherenot.metrics.statistics import paired_difference as paired_difference
+from wherenot.metrics.statistics import ratio_interval as ratio_interval
+from wherenot.metrics.statistics import worst_group_interval as worst_group_interval

@@ -1,0 +1,250 @@
+"""Reads what an audit left on disk: a run folder in, one `Run` out."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from pydantic import TypeAdapter, ValidationError
+
+from wherenot.report.wording import MISSING
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """One number of an audit with its interval; a value that could not be computed is None or NaN."""
+
+    split: str
+    metric: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    missing: int = 0
+    higher_is_better: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """What the audit found for one image.
+
+    Attributes:
+        noise: Whether the answer is right under noise, by its standard deviation.
+        true: Evidence measures for the labelled class, by metric name; None where the image failed.
+        predicted_evidence: The same for the predicted class.
+        evidence_file: The stored arrays, relative to the run folder; None if they were not kept.
+        error: Why the image failed; None if it did not.
+    """
+
+    id: str
+    split: str
+    group: str | None = None
+    label: int | None = None
+    predicted: int | None = None
+    correct: bool | None = None
+    correct_top2: bool | None = None
+    p_label: float | None = None
+    p_predicted: float | None = None
+    noise: dict[str, bool | None] = field(default_factory=dict)
+    true: dict[str, bool | int | float | None] | None = None
+    predicted_evidence: dict[str, bool | int | float | None] | None = None
+    evidence_file: str | None = None
+    error: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Split and id: what names the same image in every run."""
+        return self.split, self.id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejected:
+    """A sample the data check refused, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A finished audit: `run.json`, `metrics.json` and `records.jsonl` of one folder.
+
+    Attributes:
+        path: The run folder.
+        failed: Images the audit accepted but could not finish, as counted by the audit.
+        classes: Class names by label; empty if the audit knew none.
+    """
+
+    name: str
+    model: str = ""
+    data: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    seed: int | None = None
+    started: str = ""
+    seconds: float | None = None
+    rejected: tuple[Rejected, ...] = ()
+    failed: int = 0
+    classes: tuple[str, ...] = ()
+    path: Path = Path()
+    metrics: tuple[Metric, ...] = ()
+    records: tuple[Record, ...] = ()
+
+    def class_name(self, label: int | None) -> str:
+        """Return the name of a class, or a stand-in that says its number.
+
+        Args:
+            label: The class index; None where the audit has none.
+
+        Returns:
+            Text for a reader.
+
+        Example:
+            >>> Run(name="paper", classes=("cat", "dog")).class_name(1)
+            'dog'
+            >>> Run(name="paper").class_name(7)
+            'class 7'
+        """
+        if label is None:
+            return MISSING
+        return self.classes[label] if 0 <= label < len(self.classes) else f"class {label}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredEvidence:
+    """The arrays an audit kept for one image.
+
+    Attributes:
+        image: As the model saw it.
+        map: In [0, 1], 1 = strongest evidence.
+        top_region: True on the region the search took first.
+        allowed: True where evidence may lie; all True without a prior.
+        forbidden: True where a person said evidence may not lie.
+        has_prior: Whether a person gave a prior for this image.
+    """
+
+    image: UInt8[np.ndarray, "H W 3"]
+    map: Float[np.ndarray, "H W"]
+    top_region: Bool[np.ndarray, "H W"]
+    allowed: Bool[np.ndarray, "H W"]
+    forbidden: Bool[np.ndarray, "H W"]
+    has_prior: bool
+
+
+def load_run(path: str | Path) -> Run:
+    """Read the run folder of a finished audit.
+
+    Args:
+        path: The folder an audit wrote.
+
+    Returns:
+        Everything but the evidence arrays, which stay on disk (`load_evidence`).
+
+    Raises:
+        ValueError: If the folder or a file is missing, the run is not an audit or was interrupted, or a line
+            cannot be read; the message names the file, and the line if there is one.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ValueError(f"load_run: there is no run folder {folder}")
+    about = _read_json(folder / "run.json")
+    if not isinstance(about, dict) or about.get("command") != "audit":
+        command = about.get("command") if isinstance(about, dict) else None
+        raise ValueError(
+            f"load_run: {folder} is not the run of an audit: its run.json says command {command!r}. "
+            "Audit the model first, then report on the audit's folder."
+        )
+    if not (folder / "metrics.json").exists():
+        raise ValueError(
+            f"load_run: the audit in {folder} did not finish: it has no metrics.json, and "
+            f"{_count_records(folder)}. Run the audit again with the same folder."
+        )
+    rows = _read_json(folder / "metrics.json")
+    with _errors_naming(folder / "metrics.json"):
+        metrics = TypeAdapter(tuple[Metric, ...]).validate_python(rows.get("rows") if isinstance(rows, dict) else rows)
+    records = _read_records(folder / "records.jsonl")
+    with _errors_naming(folder / "run.json"):
+        return TypeAdapter(Run).validate_python(about | {"path": folder, "metrics": metrics, "records": records})
+
+
+def load_evidence(path: Path) -> StoredEvidence:
+    """Read the arrays an audit kept for one image; pickled content is refused.
+
+    Args:
+        path: An `.npz` of a run's `evidence` folder.
+
+    Returns:
+        The arrays, on one grid.
+
+    Raises:
+        ValueError: If the file is missing, unreadable, or lacks an array; the message names the file.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            image = arrays["image"]
+            evidence_map = arrays["map"].astype(np.float32)
+            keeps = {name: arrays[name].astype(bool) for name in ("top_region", "allowed", "forbidden")}
+            has_prior = bool(arrays["has_prior"])
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"load_evidence: cannot read {path}: {error}") from error
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"load_evidence: {path}: image is {image.dtype} {image.shape}, not uint8 [H, W, 3]")
+    for name, plane in {"map": evidence_map, **keeps}.items():
+        if plane.shape != image.shape[:2]:
+            raise ValueError(f"load_evidence: {path}: {name} has shape {plane.shape}, its image {image.shape[:2]}")
+    return StoredEvidence(image=image, map=evidence_map, has_prior=has_prior, **keeps)
+
+
+def _read_json(path: Path) -> Any:
+    """Parse one JSON file or say which one cannot be."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"load_run: {path} is missing") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"load_run: {path} is not valid JSON: {error}") from error
+
+
+@contextmanager
+def _errors_naming(where: Path | str) -> Iterator[None]:
+    """Turn a failed check into one line that names the place and the field."""
+    try:
+        yield
+    except ValidationError as error:
+        first: Mapping[str, Any] = error.errors(include_url=False)[0]
+        place = ": ".join([str(where), *([".".join(map(str, first["loc"]))] if first["loc"] else [])])
+        raise ValueError(f"load_run: {place}: {first['msg']}") from error
+
+
+def _read_records(path: Path) -> tuple[Record, ...]:
+    """Read one record per line; an image that is audited twice is an error, since it would count twice."""
+    if not path.exists():
+        raise ValueError(f"load_run: {path} is missing")
+    adapter = TypeAdapter(Record)
+    records: dict[tuple[str, str], Record] = {}
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        with _errors_naming(f"{path}, line {number}"):
+            record = adapter.validate_json(line)
+        if record.key in records:
+            raise ValueError(
+                f"load_run: {path}, line {number}: image {record.id!r} of split {record.split!r} appears twice"
+            )
+        records[record.key] = record
+    return tuple(records.values())
+
+
+def _count_records(folder: Path) -> str:
+    """Say how far an interrupted audit came."""
+    path = folder / "records.jsonl"
+    num_lines = len(path.read_bytes().splitlines()) if path.exists() else 0
+    return f"records of {num_lines} image{'' if num_lines == 1 else 's'}"

@@ -1,0 +1,210 @@
+"""How numbers and metric names are put into words; the only place that knows their units."""
+
+from __future__ import annotations
+
+import math
+
+MISSING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+_PREDICTED = " (predicted)"
+_SHARES = ("top", "accuracy", "pointing_", "worst_group", "click_success")
+_COUNTS = ("forwards",)
+
+_MEANINGS = {
+    "top1": "share of images the model gets right.",
+    "top2": "share of images whose label is among the model's first two guesses.",
+    "worst_group": "accuracy within the group of images that does worst.",
+    "top1_noise": "share of images the model gets right under noise of standard deviation {variant}.",
+    "pointing_coverage": (
+        "share of images whose strongest region lies on the prior with more than {variant} of its area."
+    ),
+    "pointing_argmax": "share of images whose strongest pixel lies on the prior.",
+    "pointing_touch": "share of images whose strongest region touches the prior at all (lenient).",
+    "energy_pointing": "share of the whole map's evidence that lies on the prior.",
+    "accuracy_given_pointing": "share of right answers among the images whose strongest region lies on the prior.",
+    "accuracy_given_no_pointing": "share of right answers among the images whose strongest region is off the prior.",
+    "pointing_given_correct": "share of images whose strongest region lies on the prior, among right answers.",
+    "pointing_given_wrong": "share of images whose strongest region lies on the prior, among wrong answers.",
+    "insertion_auc": "mean confidence while regions are revealed, strongest first.",
+    "deletion_auc": "mean confidence while regions are hidden, strongest first.",
+    "highest_confidence": "best confidence that any number of the strongest regions reaches.",
+    "forwards_per_image": "masked images the model was shown to find the evidence of one image (cost).",
+}
+_DETAILS = (
+    "top2",
+    "top1_noise",
+    "pointing_argmax",
+    "pointing_touch",
+    "accuracy_given_no_pointing",
+    "pointing_given_correct",
+    "pointing_given_wrong",
+    "highest_confidence",
+    "forwards_per_image",
+)
+
+
+def base_metric(metric: str) -> str:
+    """Return a metric's name without its variant.
+
+    Args:
+        metric: Full name, as in `metrics.json`.
+
+    Returns:
+        The part before `@` and before ` (predicted)`.
+
+    Example:
+        >>> base_metric("pointing_coverage@0.2 (predicted)")
+        'pointing_coverage'
+    """
+    return metric.removesuffix(_PREDICTED).partition("@")[0]
+
+
+def is_for_predicted(metric: str) -> bool:
+    """Say whether a metric looks at the evidence for the predicted class rather than for the label.
+
+    Args:
+        metric: Full name, as in `metrics.json`.
+
+    Returns:
+        True for the `(predicted)` variants.
+    """
+    return metric.endswith(_PREDICTED)
+
+
+def group_of(metric: str) -> str | None:
+    """Return the group of images that a metric is confined to.
+
+    Args:
+        metric: Full name, as in `metrics.json`.
+
+    Returns:
+        The group's name; None if the metric is over all images.
+
+    Example:
+        >>> group_of("top1 [water]"), group_of("top1")
+        ('water', None)
+    """
+    return metric[len("top1 [") : -1] if metric.startswith("top1 [") and metric.endswith("]") else None
+
+
+def is_detail(metric: str) -> bool:
+    """Say whether a metric can wait until someone asks for it.
+
+    Args:
+        metric: Full name, as in `metrics.json`.
+
+    Returns:
+        True for variants and by-products; False for the metrics to read first, and for any metric not known here.
+    """
+    return is_for_predicted(metric) or group_of(metric) is not None or base_metric(metric) in _DETAILS
+
+
+def is_share(metric: str) -> bool:
+    """Say whether a metric counts images, and so reads best in per cent.
+
+    Args:
+        metric: Full name, as in `metrics.json`.
+
+    Returns:
+        True for accuracies and pointing games.
+    """
+    return metric.startswith(_SHARES)
+
+
+def meaning(metric: str) -> str:
+    """Explain a metric to a newcomer in one sentence.
+
+    Args:
+        metric: Full name, as in `metrics.json`.
+
+    Returns:
+        The sentence; empty for a metric this version does not know.
+
+    Example:
+        >>> meaning("pointing_coverage@0.2")
+        'share of images whose strongest region lies on the prior with more than 0.2 of its area.'
+    """
+    if group_of(metric) is not None:
+        return "share of images of this group that the model gets right."
+    variant = metric.removesuffix(_PREDICTED).partition("@")[2]
+    text = _MEANINGS.get(base_metric(metric), "").format(variant=variant)
+    return f"for the class the model predicts: {text}" if text and is_for_predicted(metric) else text
+
+
+def number(metric: str, value: float | None, *, digits: int = 1) -> str:
+    """Write one value of a metric.
+
+    Args:
+        metric: Full name; decides between per cent and decimals.
+        value: None or NaN where there is none.
+        digits: Decimals of a percentage; other numbers get two more, counts none.
+
+    Returns:
+        The text, a dash for a missing value.
+
+    Example:
+        >>> number("top1", 0.7143), number("insertion_auc", 0.7143), number("top1", None)
+        ('71.4%', '0.714', '–')
+    """
+    if value is None or math.isnan(value):
+        return MISSING
+    if is_share(metric):
+        return f"{100 * value:.{digits}f}%"
+    return f"{value:.0f}" if metric.startswith(_COUNTS) else f"{value:.{digits + 2}f}"
+
+
+def interval(metric: str, low: float | None, high: float | None, *, signed: bool = False) -> str:
+    """Write an interval in brackets.
+
+    Args:
+        metric: Full name; decides between per cent and decimals.
+        low: Lower end; None or NaN where there is none.
+        high: Upper end.
+        signed: True for the interval of a difference.
+
+    Returns:
+        The text, a dash if an end is missing.
+
+    Example:
+        >>> interval("top1", 0.67, 0.75), interval("top1", -0.01, 0.05, signed=True)
+        ('[67.0, 75.0]', '[−1.0, +5.0]')
+    """
+    write = change if signed else number
+    ends = [write(metric, end).removesuffix("%") for end in (low, high)]
+    return MISSING if MISSING in ends else f"[{', '.join(ends)}]"
+
+
+def change(metric: str, value: float | None) -> str:
+    """Write a difference with its sign; differences of percentages are in points.
+
+    Args:
+        metric: Full name; decides between points and decimals.
+        value: None or NaN where there is none.
+
+    Returns:
+        The text, a dash for a missing value.
+
+    Example:
+        >>> change("top1", 0.041), change("deletion_auc", -0.0312), change("top1", -0.0)
+        ('+4.1', '−0.031', '0.0')
+    """
+    text = number(metric, value).removesuffix("%")
+    if text == MISSING:
+        return text
+    size = text.removeprefix("-")
+    if not size.strip("0."):
+        return size
+    return f"{MINUS}{size}" if text.startswith("-") else f"+{size}"
+
+
+def arrow(higher_is_better: bool | None) -> str:
+    """Return the sign for a metric's good direction.
+
+    Args:
+        higher_is_better: None where neither direction is better.
+
+    Returns:
+        An arrow, or nothing.
+    """
+    return {True: "↑", False: "↓", None: ""}[higher_is_better]

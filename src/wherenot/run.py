@@ -1,0 +1,138 @@
+"""A run: the folder with everything one command produced, written in whole files and whole lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("wherenot", "torch", "numpy", "scikit-image", "pillow", "transformers", "accelerate")
+
+
+class RunFolder:
+    """A folder that one command writes into and later ones read.
+
+    Args:
+        path: Created if missing.
+
+    Raises:
+        ValueError: If the folder cannot be created or written, naming it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise ValueError(
+                f"RunFolder: cannot write into {self.path} ({error.strerror}); choose another folder."
+            ) from error
+
+    def begin(self, command: str, name: str, config: Mapping[str, Any], **facts: Any) -> None:
+        """Write ``run.json``: what is run, with what, on what.
+
+        Raises:
+            ValueError: If the folder holds another command or another configuration; nothing is overwritten.
+        """
+        before = self.read("run.json")
+        config = json.loads(json.dumps(config))
+        if before is not None and (before["command"], before["config"]) != (command, config):
+            changed = sorted(
+                key for key in {*before["config"], *config} if before["config"].get(key) != config.get(key)
+            )
+            raise ValueError(
+                f"RunFolder: {self.path} holds a {before['command']} run with another configuration "
+                f"(differs in: {', '.join(changed) or 'command'}); choose another folder or delete it."
+            )
+        self.write(
+            "run.json",
+            {
+                "command": command,
+                "name": name,
+                **facts,
+                "config": config,
+                "versions": installed_versions(),
+                "commit": git_commit(),
+                "python": platform.python_version(),
+                "started": (before or {}).get("started") or datetime.now(UTC).isoformat(timespec="seconds"),
+            },
+        )
+
+    def amend(self, **facts: Any) -> None:
+        """Add facts to ``run.json``."""
+        self.write("run.json", {**(self.read("run.json") or {}), **facts})
+
+    def write(self, name: str, content: Any) -> None:
+        """Write JSON in one piece: readers see the old file or the new one."""
+        target = self.path / name
+        partial = target.with_suffix(target.suffix + ".part")
+        partial.write_text(json.dumps(content, indent=1) + "\n")
+        partial.replace(target)
+
+    def read(self, name: str) -> Any:
+        """Read JSON; None if the file does not exist."""
+        target = self.path / name
+        return json.loads(target.read_text()) if target.is_file() else None
+
+    def append(self, name: str, *records: Mapping[str, Any]) -> None:
+        """Add lines to a JSONL file, and see them to the disk."""
+        with (self.path / name).open("a") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def records(self, name: str) -> Iterator[dict[str, Any]]:
+        """Lines of a JSONL file. A last line cut short by an interruption is dropped from the file.
+
+        Raises:
+            ValueError: If any other line cannot be read, naming file and line.
+        """
+        target = self.path / name
+        if not target.is_file():
+            return
+        lines = target.read_text().splitlines(keepends=True)
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                if number == len(lines) and not line.endswith("\n"):
+                    target.write_text("".join(lines[:-1]))
+                    return
+                raise ValueError(f"RunFolder: {target}, line {number}: not JSON ({error}).") from error
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that results depend on, as far as installed."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this package is imported from, with ``+`` if it has local changes; None outside of git."""
+    folder = Path(__file__).parent
+    try:
+        commit = _git(folder, "rev-parse", "--short=12", "HEAD")
+        return commit + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True, timeout=10
+    )
+    return done.stdout.strip()

@@ -1,0 +1,165 @@
+"""What `wherenot train` is told: dataclasses whose field comments are the help text, read from YAML."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+MethodName = Literal[
+    "finetune",
+    "paper",
+    "log",
+    "adaptive-log",
+    "paper-tables",
+    "rrr",
+    "xil",
+    "megl",
+    "random_regions",
+    "counterfactual",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """What is added to the task loss. An option left out keeps the method's own default."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=False)
+
+    name: MethodName = "finetune"
+    """The method; finetune adds nothing."""
+    weight: float | None = None
+    """Weight of its loss (lambda); for alignment of both losses."""
+    redundancy_weight: float | None = None
+    """Alignment: weight of the redundancy loss alone."""
+    interval: int | None = None
+    """Act every so many optimizer steps."""
+    confidence_above: float | None = None
+    """Only images whose label has more than this probability."""
+    max_images: int | None = None
+    """At most so many images per acting step."""
+    max_regions: int | None = None
+    """Alignment: regions searched per image (k)."""
+    stop_above: float | None = None
+    """Alignment: stop searching once the chosen regions alone give the label more than this."""
+    search: Literal["exact", "scoped"] | None = None
+    """Alignment: which candidates each round of the search scores."""
+    tau: float | None = None
+    """A region is on-prior from this overlap on."""
+    phi: Literal["coverage", "iou", "prior_fraction", "min"] | None = None
+    """How overlap is measured."""
+    partition: str | None = None
+    """How images are cut: slico:50 or grid:7x7."""
+    fill: Literal["mean", "black", "blur"] | None = None
+    """What hidden pixels show."""
+    layer: str | None = None
+    """XIL and MEGL: the convolution whose Grad-CAM is used; left out, the last one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizationConfig:
+    """How the weights are trained."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=False)
+
+    epochs: int = 6
+    """Passes over the training split."""
+    batch_size: int = 64
+    """Images per optimizer step."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of AdamW."""
+    weight_decay: float = 0.01
+    """Weight decay of AdamW."""
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    """How the learning rate falls after the warm-up."""
+    warmup_frac: float = 0.1
+    """Share of the steps over which the learning rate rises."""
+    patience: int = 0
+    """Stop after so many epochs without a better validation accuracy; 0 never stops."""
+    keep: Literal["best", "last"] = "last"
+    """Which epoch's weights the run keeps: the best on validation, or the last. Both are reported."""
+    workers: int = 0
+    """Processes that read images."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for name, low in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("workers", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be >= {low}, got {getattr(self, name)}")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be > 0, got {self.learning_rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=False)
+
+    data: str = "decoy"
+    """A data folder, or a built-in benchmark: decoy."""
+    model: str = "small-cnn"
+    """small-cnn, efficientnet-lite0, or a transformers id or path."""
+    name: str | None = None
+    """What tables and reports call this run; left out, the method's name."""
+    seed: int = 0
+    """Of the weights, the order of images and whatever a method draws."""
+    holdout_frac: float = 0.1
+    """Share of the training split held out for validation if the data has no validation split."""
+    method: MethodConfig = field(default_factory=MethodConfig)
+    """What is added to the task loss."""
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    """How the weights are trained."""
+
+    @property
+    def title(self) -> str:
+        """The run's name."""
+        return self.name or self.method.name
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read a YAML file.
+
+    Raises:
+        ValueError: If the file is missing or no YAML, or holds an unknown key or a wrong value: each is named.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ValueError(f"read_config: {path} cannot be read ({error.strerror}).") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"read_config: {path} is not YAML: {error}") from error
+    return parse_config({} if content is None else content, source=str(path))
+
+
+def parse_config(content: Any, *, source: str = "the configuration") -> TrainConfig:
+    """Check a nested dictionary against `TrainConfig`.
+
+    Raises:
+        ValueError: Naming every unknown key and every wrong value.
+
+    Example:
+        >>> parse_config({"method": {"name": "log", "weight": 2}}).method.weight
+        2.0
+    """
+    if not isinstance(content, dict):
+        raise ValueError(f"read_config: {source} must hold keys and values, it holds a {type(content).__name__}.")
+    try:
+        return TypeAdapter(TrainConfig).validate_python(content)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {_say(e)}" for e in error.errors())
+        raise ValueError(f"read_config: {source}: {problems}") from error
+
+
+def _say(error: Any) -> str:
+    if error["type"] == "unexpected_keyword_argument":
+        return "no such key"
+    return f"{error['msg']}, got {error['input']!r}"
+
+
+def config_dict(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as plain data, every default written out."""
+    return asdict(config)

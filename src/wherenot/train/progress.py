@@ -1,0 +1,51 @@
+"""Progress of a training run: a bar with the time left, and a line per logged step in ``steps.jsonl``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from wherenot.progress import progress_bar
+from wherenot.run import RunFolder
+
+
+class TrainingProgress(TrainerCallback):
+    """Shows progress and writes what the trainer logs into the run folder."""
+
+    def __init__(self, folder: RunFolder, title: str, *, quiet: bool = False) -> None:
+        self._folder = folder
+        self._title = title
+        self._bar = progress_bar(quiet=quiet)
+        self._task = self._bar.add_task(f"train {title}", total=None, note="")
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the bar where the run goes on."""
+        self._bar.update(self._task, total=state.max_steps, completed=state.global_step)
+        self._bar.start()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Advance."""
+        self._bar.update(self._task, completed=state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write the line, and show the validation accuracy."""
+        logs = logs or {}
+        self._folder.append("steps.jsonl", {"step": state.global_step, **logs})
+        if "eval_accuracy" in logs:
+            self._bar.update(self._task, note=f"validation accuracy {logs['eval_accuracy']:.3f}")
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Leave the finished bar on the screen."""
+        self._bar.stop()

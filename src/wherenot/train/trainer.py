@@ -1,0 +1,140 @@
+"""Training on top of `transformers.Trainer`: a mixin that adds a method to any trainer of an image classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.utils.data import Dataset as TorchDataset
+from transformers import Trainer
+
+from wherenot.data import Dataset
+from wherenot.methods import Batch, Method
+from wherenot.models import Preprocess
+from wherenot.priors import Prior
+
+
+_KEPT_BYTES = 256 * 2**20
+
+
+class ImageSet(TorchDataset[dict[str, Any]]):
+    """Samples as a trainer wants them: model input, label and prior.
+
+    A set small enough to stay in memory (256 MB of model input) is read once and kept.
+    """
+
+    def __init__(self, dataset: Dataset, preprocess: Preprocess) -> None:
+        self._samples = dataset.samples
+        self._preprocess = preprocess
+        self._kept: dict[int, dict[str, Any]] = {}
+        self._keeps = len(dataset.samples) * preprocess.height * preprocess.width * 12 <= _KEPT_BYTES
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Read one sample; a prior that the crop leaves nothing of becomes None."""
+        if index in self._kept:
+            return self._kept[index]
+        sample = self._samples[index]
+        prior = sample.read_prior()
+        item = {
+            "pixel_values": self._preprocess(sample.read_image()),
+            "labels": sample.label,
+            "priors": None if prior is None else self._preprocess.prior(prior),
+        }
+        if self._keeps:
+            self._kept[index] = item
+        return item
+
+
+def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Stack images and labels; priors stay a list, one per image."""
+    return {
+        "pixel_values": torch.stack([item["pixel_values"] for item in items]),
+        "labels": torch.tensor([item["labels"] for item in items]),
+        "priors": [item["priors"] for item in items],
+    }
+
+
+class TaskModel(nn.Module):
+    """A classifier with the task loss, in the shape that `Trainer` calls."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(
+        self, pixel_values: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"] | None = None
+    ) -> dict[str, Tensor]:
+        """Return logits, and the mean cross-entropy if labels are given."""
+        logits = self.classifier(pixel_values)
+        return {"logits": logits} if labels is None else {"loss": F.cross_entropy(logits, labels), "logits": logits}
+
+
+class LogitsOf(nn.Module):
+    """Asks a model that is called with ``pixel_values`` for its logits alone, as methods do."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N L"]:
+        """Return the logits."""
+        output = self.model(pixel_values=images)
+        return output["logits"]
+
+
+class MethodMixin:
+    """Adds a method's terms to the task loss of a `Trainer`: put it before the trainer class.
+
+    Batches bring ``priors``, a list with one `Prior` or None per image, beside ``pixel_values`` and ``labels``; the
+    model never sees it. With gradient accumulation the terms weigh the same as without.
+
+    Attributes:
+        method: What is added; None adds nothing.
+        on_terms: Called with the step and the diagnostics of each step on which the method acted.
+
+    Example:
+        >>> class AlignedTrainer(MethodMixin, Trainer):
+        ...     pass
+    """
+
+    method: Method | None = None
+    on_terms: Callable[[int, dict[str, float]], None] | None = None
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Task loss plus the method's terms; during evaluation the task loss alone."""
+        inputs = dict(inputs)
+        priors: list[Prior | None] = inputs.pop("priors", None) or [None] * len(inputs["labels"])
+        loss, outputs = super().compute_loss(  # pyright: ignore[reportAttributeAccessIssue]
+            model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
+        )
+        if self.method is not None and model.training:
+            step = self.state.global_step + 1  # pyright: ignore[reportAttributeAccessIssue]
+            batch = Batch(
+                images=inputs["pixel_values"], targets=inputs["labels"], logits=outputs["logits"], priors=priors
+            )
+            terms = self.method(LogitsOf(model), batch, step)
+            # Trainer divides the loss by the accumulation steps unless the model has already done so; then the
+            # model's own loss is scaled and ours is not.
+            scaled = self.model_accepts_loss_kwargs and num_items_in_batch is not None  # pyright: ignore[reportAttributeAccessIssue]
+            steps = self.current_gradient_accumulation_steps if scaled else 1  # pyright: ignore[reportAttributeAccessIssue]
+            loss = loss + terms.loss / steps
+            if self.on_terms is not None and terms.log:
+                self.on_terms(step, {"task_loss": float(loss.detach() - terms.loss.detach() / steps), **terms.log})
+        return (loss, outputs) if return_outputs else loss
+
+
+class ClassificationTrainer(MethodMixin, Trainer):
+    """`Trainer` with a method."""

@@ -1,0 +1,133 @@
+"""One training run: from a configuration to a run folder with a model in it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from wherenot.data import DataError, Dataset, hold_out, load_dataset
+from wherenot.methods import Method
+from wherenot.models import build_classifier
+from wherenot.run import RunFolder
+from wherenot.train.config import TrainConfig, config_dict
+from wherenot.train.progress import TrainingProgress
+from wherenot.train.recipe import build_method
+from wherenot.train.trainer import ClassificationTrainer, ImageSet, TaskModel, collate
+
+
+def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, quiet: bool = False) -> Path:
+    """Train a classifier as configured, into a run folder.
+
+    Writes ``run.json``, ``steps.jsonl`` (losses and diagnostics as they come), ``metrics.json`` (validation accuracy
+    of every epoch, of the last and of the best) and ``model/``. Interrupted and called again with the same
+    configuration it goes on from the last whole epoch.
+
+    Args:
+        config: What to train.
+        out: The run folder.
+        dataset: The data, if already read; None reads ``config.data``.
+        quiet: Show no progress.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        ValueError: For data, options or a folder that cannot be used; each is named.
+    """
+    folder = RunFolder(out)
+    dataset = load_dataset(config.data, seed=config.seed) if dataset is None else dataset
+    if "train" not in dataset.splits:
+        raise DataError([f"{config.data}: has no train split, only {', '.join(dataset.splits)}"])
+    if "validation" not in dataset.splits:
+        dataset = hold_out(dataset, config.holdout_frac, config.seed)
+    classifier = build_classifier(config.model, classes=dataset.classes, seed=config.seed)
+    method = build_method(config.method, classifier.normalization, config.seed)
+    folder.begin(
+        "train", config.title, config_dict(config), model=config.model, data=config.data, seed=config.seed,
+        rejected=[vars(rejected) for rejected in dataset.rejected],
+    )  # fmt: skip
+    if (folder.read("metrics.json") or {}).get("finished"):
+        return folder.path
+    trainer = _trainer(config, folder, dataset, TaskModel(classifier), classifier.preprocess, method, quiet)
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder.path / "checkpoints")))
+    classifier.save(folder.path / "model")
+    folder.write("metrics.json", {"finished": True, **_validation(trainer)})
+    folder.amend(seconds=round(time.perf_counter() - started, 2), steps=trainer.state.global_step)
+    return folder.path
+
+
+def _trainer(
+    config: TrainConfig,
+    folder: RunFolder,
+    dataset: Dataset,
+    model: TaskModel,
+    preprocess: Any,
+    method: Method | None,
+    quiet: bool,
+) -> ClassificationTrainer:
+    plan = config.optimization
+    set_seed(config.seed)
+    checkpoints = folder.path / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    train_set = ImageSet(dataset.split("train"), preprocess)
+    steps = plan.epochs * -(-len(train_set) // plan.batch_size)
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=plan.epochs,
+        per_device_train_batch_size=plan.batch_size,
+        per_device_eval_batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        weight_decay=plan.weight_decay,
+        lr_scheduler_type=plan.schedule if plan.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=round(plan.warmup_frac * steps),
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=plan.keep == "best" or plan.patience > 0,
+        metric_for_best_model="accuracy",
+        logging_strategy="steps",
+        logging_steps=10,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_num_workers=plan.workers,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=True,
+        report_to="none",
+        seed=config.seed,
+    )
+    callbacks: list[TrainerCallback] = [TrainingProgress(folder, config.title, quiet=quiet)]
+    if plan.patience:
+        callbacks.append(EarlyStoppingCallback(plan.patience))
+    trainer = ClassificationTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=train_set,
+        eval_dataset=ImageSet(dataset.split("validation"), preprocess),
+        data_collator=collate,
+        compute_metrics=lambda outputs: {
+            "accuracy": float(np.mean(outputs.predictions.argmax(1) == outputs.label_ids))
+        },
+        callbacks=callbacks,
+    )
+    trainer.method = method
+    trainer.on_terms = lambda step, terms: folder.append("steps.jsonl", {"step": step, **terms})
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _validation(trainer: ClassificationTrainer) -> dict[str, Any]:
+    history = [entry for entry in trainer.state.log_history if "eval_accuracy" in entry]
+    epochs = [
+        {"epoch": entry["epoch"], "accuracy": entry["eval_accuracy"], "loss": entry["eval_loss"]} for entry in history
+    ]
+    best = max(epochs, key=lambda epoch: epoch["accuracy"])
+    return {"validation": {"last": epochs[-1], "best": best, "epochs": epochs}}

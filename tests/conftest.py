@@ -1,0 +1,14 @@
+"""Fixtures shared by the tests."""
+
+from collections.abc import Iterator
+
+import jaxtyping
+import pytest
+
+
+@pytest.fixture
+def unhooked() -> Iterator[None]:
+    """Switch the run-time type checks off, so that a function's own check meets the wrong input, as at a user's."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
