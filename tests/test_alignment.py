@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from golden_cases import GOLDEN
 from toys import AdditiveModel, RecordingModel, SmallBatchNormNet, seeded
-
 from wherenot import Alignment, Batch, Prior
 from wherenot.losses import adaptive_log
 from wherenot.methods import PRESETS, Counterfactual, RandomRegions

@@ -78,6 +78,19 @@ def test_colours_follow_the_rule_of_each_split(data):
     assert {colour_of(sample) for sample in data.split("test_unbiased").samples} == set(range(10))
 
 
+def test_without_the_shortcut_only_the_colours_of_train_and_validation_change(data):
+    innocent = decoy(num_train=300, num_validation=100, num_test=200, shortcut=False)
+    assert innocent.name == load_dataset("decoy:no-shortcut").name == "decoy:no-shortcut"
+    for one, other in zip(data.samples, innocent.samples, strict=True):
+        assert (one.id, one.label, corner_of(one)) == (other.id, other.label, corner_of(other))
+        assert (digit_of(one) == digit_of(other)).all()
+        assert (allowed(one) == allowed(other)).all()
+        assert one.split not in TEST_SPLITS or colour_of(one) == colour_of(other)
+    own = [colour_of(sample) == sample.label for sample in innocent.split("train").samples]
+    assert 0.03 < np.mean(own) < 0.2  # a tenth by chance
+    assert [sample.group == "aligned" for sample in innocent.split("train").samples] == own
+
+
 def test_group_tells_whether_the_colour_is_the_labels(data):
     for sample in data.samples:
         assert sample.group == ("aligned" if colour_of(sample) == sample.label else "conflicting")
@@ -228,7 +241,7 @@ def test_load_dataset_by_name():
     assert digest(loaded.split("validation")) == digest(expected.split("validation"))
     assert load_dataset("decoy:half").name == "decoy:half"
     with pytest.raises(
-        ValueError, match=r"'decoy:worse' is neither a folder nor built in; built in are decoy, decoy:ex"
+        ValueError, match=r"'decoy:worse' is neither a folder nor built in; built in are decoy, decoy:sh"
     ):
         load_dataset("decoy:worse")
     with pytest.raises(ValueError, match="'nowhere' is neither a folder nor built in"):

@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 import reference
 from golden_cases import GOLDEN
-
 from wherenot.evidence import Evidence
 from wherenot.objective import EVALUATION, TRAINING, Objective
 
@@ -76,9 +76,7 @@ def test_uncovered_pixels_have_the_minimum(ranks):
 
 
 def test_a_map_without_spread_shows_the_first_region():
-    flat = replace(
-        golden_evidence(), insertion=np.full(4, 0.5), deletion=np.full(4, 0.5), empty=0.5, full=0.5
-    )
+    flat = replace(golden_evidence(), insertion=np.full(4, 0.5), deletion=np.full(4, 0.5), empty=0.5, full=0.5)
     assert np.array_equal(flat.map(), flat.top_region.astype(float))
 
 

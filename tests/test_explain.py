@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from toys import AdditiveModel, RecordingModel, SmallBatchNormNet, seeded
 from torch import nn
 
+from toys import AdditiveModel, RecordingModel, SmallBatchNormNet, seeded
 from wherenot import explain
 from wherenot.masking import Normalization
 from wherenot.objective import TRAINING
@@ -107,7 +107,13 @@ def test_greedy_finds_the_best_single_region():
     model, image = net(), batch(1)
     [evidence] = explain(model, image, regions=Grid(2, 2), max_regions=1)
     labels = torch.from_numpy(evidence.labels)[None]
-    score = RegionScore(model, image, labels, torch.tensor([evidence.target]), torch.zeros_like(image) + image.mean((2, 3), keepdim=True))
+    score = RegionScore(
+        model,
+        image,
+        labels,
+        torch.tensor([evidence.target]),
+        torch.zeros_like(image) + image.mean((2, 3), keepdim=True),
+    )
     keeps = torch.tensor(list(itertools.product([False, True], repeat=4)))
     p = dict(zip(map(tuple, keeps.tolist()), score(torch.zeros(16, dtype=torch.long), keeps).tolist(), strict=True))
     value = {

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from golden_cases import GOLDEN
-from toys import random_probabilities
 from torch.autograd import gradcheck
 
+from golden_cases import GOLDEN
+from toys import random_probabilities
 from wherenot.losses import adaptive_log, deviation, reduced, redundancy, two_sided_redundancy
 from wherenot.objective import EVALUATION, TRAINING
 
@@ -25,7 +25,11 @@ def test_deviation_golden():
     assert deviation(EVALUATION(p_ins, p_del)).item() == pytest.approx(case["legacy_11"], abs=1e-6)
 
 
-CASES = {"caseA": (0.7, 0.5, 0.2, 0.4), "caseB_mixed": (0.55, 0.50, 0.50, 0.40), "caseC_negative": (0.45, 0.5, 0.5, 0.45)}
+CASES = {
+    "caseA": (0.7, 0.5, 0.2, 0.4),
+    "caseB_mixed": (0.55, 0.50, 0.50, 0.40),
+    "caseC_negative": (0.45, 0.5, 0.5, 0.45),
+}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -171,7 +171,7 @@ def test_normalizations_equal_loops():
         )
 
 
-@pytest.mark.parametrize(("layer", "split"), [("4", 5), ("0", 1), (None, 5), ("2", 3)])
+@pytest.mark.parametrize(("layer", "split"), [("4", 5), ("0", 1), (None, 6), ("2", 3)])
 def test_grad_cam_map_equals_differences(layer, split):
     model, (images, targets) = cnn(), batch(2)
     found = grad_cam_map(model, images, targets, layer)
@@ -393,17 +393,39 @@ class Squeezed(nn.Module):
         return (features.mean((2, 3), keepdim=True) * self.gate(features.mean((2, 3), keepdim=True))).flatten(1)
 
 
-def test_default_layer_is_the_last_to_run_with_more_than_one_position():
+class Block(nn.Module):
+    """Adds and rectifies without a module of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2))
+
+    def forward(self, images):
+        return (images + self.inner(images)).relu()
+
+
+class Hybrid(nn.Module):
+    """After the convolutions come attention weights and pooling: 4-D as well, but on other grids."""
+
+    def __init__(self):
+        super().__init__()
+        self.block, self.weights, self.pool = Block(), nn.Softmax(-1), nn.MaxPool2d(2)
+
+    def forward(self, images):
+        features = self.block(images)
+        tokens = features.flatten(2)[:, None]
+        mixed = tokens @ self.weights(tokens.transpose(-1, -2) @ tokens)
+        return self.pool(mixed.reshape(features.shape)).flatten(1)
+
+
+def test_default_layer_is_the_last_on_the_grid_of_the_last_convolution():
     images, _ = batch()
     model = Squeezed().double()
     assert last_feature_layer(model, images) == "late"
     assert num_hooks(model) == 0
-    assert last_feature_layer(cnn(), images) == "4"
-
-
-def test_default_layer_may_be_inside_a_wrapper():
-    images, _ = batch()
-    assert last_feature_layer(nn.Sequential(nn.Sequential(cnn())), images) == "0.0.4"
+    assert last_feature_layer(cnn(), images) == "5"
+    assert last_feature_layer(nn.Sequential(nn.Sequential(cnn())), images) == "0.0.5"
+    assert last_feature_layer(Hybrid().double(), images) == "block"
 
 
 def test_models_without_a_feature_map_are_refused():

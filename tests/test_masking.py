@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import reference
 import torch
 
+import reference
 from wherenot.masking import Normalization, fill_images, show, show_pixels
 
 

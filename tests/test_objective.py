@@ -1,11 +1,11 @@
 import math
 
 import pytest
-import reference
 import torch
+
+import reference
 from golden_cases import GOLDEN
 from toys import random_probabilities
-
 from wherenot.objective import (
     EVALUATION,
     TRAINING,
@@ -47,7 +47,10 @@ def test_log_odds_agree_with_a_slow_softmax():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(40, 5, generator=generator).double() * 4
     targets = torch.randint(5, (40,), generator=generator)
-    slow = [reference.softmax_probability(row, target) for row, target in zip(logits.tolist(), targets.tolist(), strict=True)]
+    slow = [
+        reference.softmax_probability(row, target)
+        for row, target in zip(logits.tolist(), targets.tolist(), strict=True)
+    ]
     assert log_odds(logits, targets).sigmoid().tolist() == pytest.approx(slow, abs=1e-12)
 
 

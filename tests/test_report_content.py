@@ -223,11 +223,20 @@ class TestHeadline:
         ]
         assert "60% right (higher on the same images)" in content_of(*folders).headline[1]
 
-    def test_the_hardest_split_for_the_first_model(self, tmp_path):
-        easy = two_metrics((0.99, 0.98, 1.0), (0.4, 0.3, 0.5), split="biased")
-        hard = two_metrics((0.6, 0.5, 0.7), (0.5, 0.4, 0.6), split="unbiased")
-        assert (
-            content_of(write_run(tmp_path / "r", rows=easy + hard)).headline[0].startswith("On unbiased (100 images)")
+    def test_the_lowest_splits_of_the_first_model(self, tmp_path):
+        folders = [
+            write_run(
+                tmp_path / name,
+                rows=two_metrics((0.99, 0.98, 1.0), (low, low - 0.1, low + 0.1), split="biased")
+                + two_metrics((right, right - 0.05, right + 0.05), (0.8, 0.7, 0.9), split="unbiased"),
+            )
+            for name, right, low in (("finetune", 0.7, 0.4), ("log", 0.9, 0.45))
+        ]
+        assert content_of(*folders).headline == (
+            "On biased (100 images), finetune is right on 99% of the images, but its strongest evidence lies on the "
+            "prior in only 40% of them; on unbiased it is right on 70%.",
+            "In comparison, log has 90% right in unbiased (higher) and 45% on the prior in biased "
+            "(no clear difference).",
         )
 
     def test_a_different_number_of_searched_images_is_said(self, tmp_path):
@@ -330,7 +339,7 @@ class TestProblems:
     def test_named_counted_and_joined_over_runs(self, tmp_path):
         rejected = [{"id": f"{i}.png", "reason": "empty prior"} for i in range(2)]
         first = write_run(
-            tmp_path / "first", rejected=rejected, records=[failed("a"), failed("b"), record("c")], failed=2
+            tmp_path / "first", rejected=rejected, records=[failed("a"), failed("test/b"), record("c")], failed=2
         )
         second = write_run(tmp_path / "second", rejected=rejected)
         found = content_of(first, second).problems

@@ -165,6 +165,25 @@ class TestPictures:
         ids = {attributes["id"] for _, attributes in elements.tags if "id" in attributes}
         assert {use["href"].removeprefix("#") for use in elements.all("use")} <= ids
 
+    def test_layers(self, tmp_path):
+        folder = pictured_run(tmp_path / "r", ids=["a.png"])
+        forbidden = np.zeros((8, 8), bool)
+        forbidden[:2, :2] = True
+        stored = load_evidence(write_evidence(folder / "evidence" / "000000.npz", forbidden=forbidden))
+        tile = draw_tile(stored)
+        html = page(folder)
+        plain, evidence, _ = re.findall(r'<svg class="picture" viewBox="0 0 8 8".*?</svg>', html, flags=re.DOTALL)
+        outlines = {path["d"]: path["id"] for path in Elements(html).all("path") if "id" in path}
+        assert set(outlines) == {outline_path(stored.allowed), outline_path(forbidden)}
+        for picture in (plain, evidence):
+            assert f'<use href="#{outlines[tile.prior]}" class="line prior"/>' in picture
+            assert f'<use href="#{outlines[tile.forbidden]}" class="line forbidden"/>' in picture
+        assert '<use href="#image0"/>' in plain
+        assert "data:" not in plain
+        assert '<use href="#image0" class="grey"/>' in evidence
+        assert f'<image href="{tile.evidence}"' in evidence
+        assert f'<path d="{tile.top_region}" class="line top"/>' in evidence
+
     def test_captions(self, tmp_path):
         records = [
             record("wrong", correct=False, hit=True, coverage=0.42, evidence_file="evidence/000000.npz"),
@@ -207,7 +226,7 @@ class TestPictures:
         assert not np.asarray(decoded(tile.evidence).convert("RGBA"))[:, :, 3].any()
 
     def test_without_a_prior_nothing_is_outlined(self, tmp_path):
-        stored = write_evidence(tmp_path / "x.npz", has_prior=np.array(False), allowed=np.ones((8, 8), bool))
+        stored = write_evidence(tmp_path / "x.npz", allowed=np.ones((8, 8), bool))
         tile = draw_tile(load_evidence(stored))
         assert (tile.prior, tile.forbidden) == ("", "")
         assert tile.top_region == outline_path(load_evidence(stored).top_region) != ""
@@ -354,7 +373,7 @@ class TestEvidenceFigure:
             assert (corners.min(axis=0).tolist(), corners.max(axis=0).tolist()) == ([2.5, 1.5], [5.5, 3.5])
 
     def test_everything_allowed_draws_without_warning(self):
-        figure = evidence_figure(self.IMAGE, self.MAP, np.ones((8, 8), bool), title="costs $5, or $6")
+        figure = evidence_figure(self.IMAGE, self.MAP, np.ones((8, 8), bool), title=r"$\frac$ is no formula")
         assert png_bytes(figure).startswith(b"\x89PNG")
 
     def test_letters_the_font_lacks_do_not_warn(self):
@@ -369,19 +388,14 @@ class TestEvidenceFigure:
             evidence_figure(self.IMAGE, self.MAP, labels=np.zeros((8, 8), np.int64))
 
 
-def test_matplotlib_is_imported_only_to_draw():
-    code = "import sys, wherenot.report; assert 'matplotlib' not in sys.modules, 'imported'"
-    source = Path(__file__).parents[1] / "src"
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(source)})
-
-
-def test_drawing_does_not_touch_pyplot():
+def test_matplotlib_is_imported_late_and_pyplot_never():
     code = """
 import sys
 import numpy as np
 from wherenot.report import evidence_figure, png_bytes
+assert "matplotlib" not in sys.modules, "imported before anything is drawn"
 png_bytes(evidence_figure(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32)))
-assert "matplotlib.pyplot" not in sys.modules, "imported"
+assert "matplotlib.pyplot" not in sys.modules, "pyplot keeps figures alive and may open windows"
 """
     source = Path(__file__).parents[1] / "src"
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(source)})

@@ -90,6 +90,15 @@ def test_missing_images_are_left_out_and_counted(tmp_path):
     assert found.basis == "2 shared, 1 missing"
 
 
+def test_images_that_were_not_searched_are_not_missing(tmp_path):
+    unsearched = {"true": None, "predicted_evidence": None}
+    first = [record("a"), record("b"), record("c") | unsearched, record("d") | unsearched]
+    second = [record("a", hit=False), record("b") | unsearched, record("c") | unsearched, failed("d")]
+    rows = comparison_rows([audited(tmp_path / "a", first), audited(tmp_path / "b", second)])
+    found = find(rows, "pointing_coverage@0.2", "b")
+    assert (found.difference, found.num_images, found.num_missing) == (-1.0, 1, 2)
+
+
 def test_over_seeds_the_difference_is_taken_per_seed(tmp_path):
     runs, expected = [], []
     data = {
@@ -105,10 +114,11 @@ def test_over_seeds_the_difference_is_taken_per_seed(tmp_path):
     assert (found.num_seeds, found.num_images, found.basis) == (3, 30, "30 shared \N{MULTIPLICATION SIGN} 3 seeds")
 
 
-def test_one_shared_seed_is_compared_over_images(tmp_path):
+@pytest.mark.parametrize("made", [[("a", 0), ("log", 0), ("log", 1)], [("a", 0), ("a", 1), ("log", 0)]])
+def test_one_shared_seed_is_compared_over_images(tmp_path, made):
     runs = [
         audited(tmp_path / f"{name}{seed}", random_records(seed, range(30)), name=name, seed=seed)
-        for name, seed in (("a", 0), ("log", 0), ("log", 1))
+        for name, seed in made
     ]
     found = find(comparison_rows(runs), "top1", "log")
     assert (found.num_seeds, found.num_images, found.difference) == (1, 30, 0.0)

@@ -3,10 +3,10 @@ import math
 
 import numpy as np
 import pytest
-import reference
 import torch
-from golden_cases import GOLDEN
 
+import reference
+from golden_cases import GOLDEN
 from wherenot.objective import EVALUATION, TRAINING, Objective
 from wherenot.search import Exact, Scoped, descending, greedy_search, parse_search, search_cost
 
@@ -67,7 +67,12 @@ def test_greedy_golden():
 
 @pytest.mark.parametrize(
     ("key", "search", "max_regions"),
-    [("exact_full", Exact(), None), ("exact_k10", Exact(), 10), ("human_legacy_k11", Exact(), 11), ("human_eff_k10", Scoped(), 10)],
+    [
+        ("exact_full", Exact(), None),
+        ("exact_k10", Exact(), 10),
+        ("human_legacy_k11", Exact(), 11),
+        ("human_eff_k10", Scoped(), 10),
+    ],
 )
 def test_forward_counts_golden(key, search, max_regions):
     for num_regions, forwards in GOLDEN["G23_forwards"][key].items():

@@ -185,7 +185,7 @@ class _Auditor:
             wanted = [row for row, (sample, _, _) in enumerate(read) if _key(sample) in searched]
             if wanted:
                 self._explain([read[row] for row in wanted], images[wanted], answers[wanted], records)
-        return [records[_key(sample)] for sample in samples]
+        return [{**records[_key(sample)], "searched": _key(sample) in searched} for sample in samples]
 
     @torch.no_grad()
     def _answers(self, images_BCHW: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 import wherenot
 from wherenot.train.config import TrainConfig, read_config
 
+_HINT = "wherenot COMMAND --help explains a command; wherenot --version prints the version."
+
 Fill = Literal["mean", "black", "blur"]
 SearchName = Literal["exact", "scoped"]
 
@@ -25,7 +27,7 @@ class Demo:
     Explains an ImageNet classifier on two photographs, trains a small network five ways on digits that carry a telltale
     coloured square, and writes one report that compares them. Nothing is downloaded.
 
-    Example:
+    Try:
       wherenot demo --out runs/demo
     """
 
@@ -41,7 +43,7 @@ class Explain:
 
     Writes a picture (PNG), the numbers (JSON) and the regions (NPZ) per image.
 
-    Examples:
+    Try:
       wherenot explain cat.jpg --model efficientnet-lite0
       wherenot explain *.jpg --model google/vit-base-patch16-224 --target "tabby cat"
       wherenot explain cat.jpg --model runs/mine --max-regions 10 --search scoped
@@ -71,7 +73,7 @@ class Audit:
 
     Goes on where it stopped when called again with the same settings.
 
-    Examples:
+    Try:
       wherenot audit --model runs/finetune --data decoy --partition grid:4x4
       wherenot audit --model google/vit-base-patch16-224 --data photos/ --splits test --max-images 200
     """
@@ -107,7 +109,7 @@ class Train:
     The configuration is a YAML file; every value in it can be changed with --set. Goes on from the last whole epoch
     when called again with the same configuration.
 
-    Examples:
+    Try:
       wherenot train decoy.yaml
       wherenot train decoy.yaml --set.method.name log --set.method.weight 2 --set.seed 1 --out runs/log-1
     """
@@ -124,7 +126,7 @@ class Train:
 class Compare:
     """Compare audits: every metric, side by side, with paired differences from the first and 95 % intervals.
 
-    Examples:
+    Try:
       wherenot compare runs/audit-finetune runs/audit-log
       wherenot compare runs/audit-* --out comparison
     """
@@ -151,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 | Annotated[Compare, subcommand("compare")]
             ],
             prog="wherenot",
-            description=wherenot.__doc__,
+            description=f"{wherenot.__doc__}\n\n{_HINT}",
             args=arguments,
         )
         from wherenot import commands

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from wherenot import cli
 from wherenot.audit import AuditConfig, audit, default_splits
-from wherenot.data import load_dataset
+from wherenot.data import Dataset, load_dataset
 from wherenot.evidence import Evidence
 from wherenot.explain import explain
 from wherenot.models import Classifier, load_classifier, read_photograph
@@ -54,6 +54,8 @@ def run(command: object) -> None:
 
 def run_explain(command: cli.Explain) -> None:
     """Explain photographs, one after the other; those done are kept when a later one fails."""
+    if not command.images:
+        raise ValueError("explain: name at least one photograph.")
     classifier = load_classifier(command.model)
     target = None if command.target is None else classifier.class_index(command.target)
     folder = RunFolder(command.out)
@@ -131,9 +133,7 @@ def sentence(classifier: Classifier, evidence: Evidence) -> str:
         if enough
         else f"the {len(evidence.order)} regions found reach {evidence.insertion[-1]:.0%}"
     )
-    return (
-        f"{classifier.classes[evidence.target]!r} with {evidence.full:.0%}; {found} ({evidence.forwards} forwards)."
-    )
+    return f"{classifier.classes[evidence.target]!r} with {evidence.full:.0%}; {found} ({evidence.forwards} forwards)."
 
 
 def run_audit(command: cli.Audit) -> None:
@@ -149,14 +149,15 @@ def run_audit(command: cli.Audit) -> None:
         search=command.search,
         seed=command.seed,
     )
-    out = audit_with_bar(classifier, dataset, command.out or Path("runs") / f"audit-{name}", config, name, command.model)
+    out = command.out or Path("runs") / f"audit-{name}"
+    audit_with_bar(classifier, dataset, out, config, name, command.model)
     report = write_report([out], out / "report.html")
     console.print(comparison_table(comparison_rows([load_run(out)])))
     console.print(f"report: {report}", soft_wrap=True)
 
 
 def audit_with_bar(
-    classifier: Classifier, dataset, out: Path, config: AuditConfig, name: str, model: str
+    classifier: Classifier, dataset: Dataset, out: Path, config: AuditConfig, name: str, model: str
 ) -> Path:
     """Audit with a progress bar."""
     total = sum(len(dataset.split(split)) for split in config.splits or default_splits(dataset))

@@ -152,7 +152,8 @@ def adaptive_log(
     r"""Off-prior gain beyond what the prior's own regions bring, on a logarithmic scale.
 
     $\frac{2}{\beta} \log(1 + (q / r)^\beta)$ with $q = ReLU(G - h)$ and $r = \max(h, 1 - p_{full}, 10^{-6})$.
-    Exactly 0, with zero gradient, while the off-prior gain G does not exceed the human gain h; grows like 2 log(q / r) beyond.
+    Exactly 0, with zero gradient, while the off-prior gain G does not exceed the human gain h; beyond, it grows like
+    2 log(q / r).
 
     Args:
         gain: Gain of the off-prior region divided by a + b; differentiable.

@@ -199,26 +199,28 @@ def grad_cam_map(
     if module is None:
         raise ValueError(f"grad_cam_map: the model has no layer {name!r}. {_known_layers(model)}")
     with evaluating(model), _twice_differentiable(images.device):
-        with _taking_feature_map(name, module) as runs:
+        with _taking_feature_map(name, module) as taken:
             log_prob_B = _of_target(_log_probs(model(images.detach())), targets)
-        if not runs:
+        if not taken:
             raise ValueError(f"grad_cam_map: the model did not run its layer {name!r}. {_known_layers(model)}")
-        (gradient,) = torch.autograd.grad(log_prob_B.sum(), runs[-1], create_graph=True)
-        return grad_cam(runs[-1], gradient)
+        (gradient,) = torch.autograd.grad(log_prob_B.sum(), taken[0], create_graph=True)
+        return grad_cam(taken[0], gradient)
 
 
 def last_feature_layer(model: nn.Module, images: Float[Tensor, "B C H W"]) -> str:
-    """The last convolution that still sees more than one position: where Grad-CAM looks by default.
+    """The last layer on the grid of the last convolution: where Grad-CAM looks by default.
 
     Found by running the first image: the order of execution counts, not that of registration, and convolutions
-    after global pooling (squeeze-and-excite, some heads) do not.
+    after global pooling (squeeze-and-excite, some heads) do not. It is not the convolution itself but the last module
+    to give a map on its grid: normalisation, activation, the end of a residual block, the joined maps of a dense one.
+    That is what the classifier sees; before BatchNorm the channels still have offsets that it takes away.
 
     Args:
         model: A CNN; run once in eval mode without gradients.
         images: Anything of the size that the model is used on.
 
     Returns:
-        The module's name, as in `model.named_modules()`.
+        The module's name, as in `model.named_modules()`; ``layer4`` for a ResNet of torchvision.
 
     Raises:
         ValueError: If the model has no convolution, if its only ones cut the image into patches (a vision
@@ -229,46 +231,46 @@ def last_feature_layer(model: nn.Module, images: Float[Tensor, "B C H W"]) -> st
         >>> from torch import nn
         >>> pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 2, 1), nn.Flatten())
         >>> last_feature_layer(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pooled), torch.zeros(1, 3, 8, 8))
-        '0'
+        '1'
     """
-    convs = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
-    if all(_cuts_patches(conv) for conv in convs.values()):
+    if all(_cuts_patches(module) for module in model.modules() if isinstance(module, nn.Conv2d)):
         raise ValueError(
             "last_feature_layer: Grad-CAM needs a CNN, and this model has no convolution beyond a patch embedding. "
             "Name a `layer` that gives a (B, D, h, w) feature map, or use a method that needs none."
         )
-    reached: list[str] = []
+    finished: list[tuple[str, bool, torch.Size]] = []
 
-    def reach(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
-        if output.ndim == 4 and output.shape[-2] * output.shape[-1] > 1:
-            reached.append(name)
+    def finish(name: str, module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-2:].numel() > 1:
+            finished.append((name, isinstance(module, nn.Conv2d), output.shape[-2:]))
 
     with evaluating(model), torch.no_grad(), ExitStack() as hooks:
-        for name, conv in convs.items():
-            hooks.callback(conv.register_forward_hook(partial(reach, name)).remove)
+        for name, module in model.named_modules():
+            hooks.callback(module.register_forward_hook(partial(finish, name)).remove)
         model(images[:1])
-    if not reached:
+    grids = [grid for _, is_conv, grid in finished if is_conv]
+    if not grids:
         raise ValueError(
             f"last_feature_layer: Grad-CAM needs a CNN, and no convolution of this model sees more than one position "
             f"of a {images.shape[-2]} x {images.shape[-1]} image. {_known_layers(model)}"
         )
-    return reached[-1]
+    return next(name for name, _, grid in reversed(finished) if grid == grids[-1])
 
 
 @contextmanager
 def _taking_feature_map(name: str, module: nn.Module) -> Iterator[list[Tensor]]:
-    runs: list[Tensor] = []
+    taken: list[Tensor] = []
 
     def take(_module: nn.Module, _inputs: object, output: object) -> Tensor:
         if not (isinstance(output, Tensor) and output.ndim == 4):
             raise ValueError(f"grad_cam_map: layer {name!r} does not give a (B, D, h, w) feature map.")
         # Behind frozen weights the output is not in the graph. The clone keeps a later in-place ReLU off ours.
-        runs.append(output if output.requires_grad else output.detach().requires_grad_())
-        return runs[-1].clone()
+        taken[:] = [output if output.requires_grad else output.detach().requires_grad_()]
+        return taken[0].clone()
 
     handle = module.register_forward_hook(take)
     try:
-        yield runs
+        yield taken
     finally:
         handle.remove()
 

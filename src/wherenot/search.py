@@ -58,7 +58,7 @@ class Scoped:
         update: A full scan every so many rounds, the first included.
 
     References:
-        The authors' "efficient" search (scope 8, update 20), which is not bidirectional: its pending samples are unused.
+        The authors' "efficient" search (scope 8, update 20). It is not bidirectional: its pending samples are unused.
     """
 
     scope: int = 8

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,22 +12,24 @@ from torch import Tensor
 
 from wherenot.metrics import Interval, bootstrap_interval, ratio_interval, worst_group_interval
 
-_EVIDENCE_METRICS: dict[str, bool] = {
-    "pointing_coverage@0.2": True,
-    "pointing_argmax": True,
-    "pointing_touch": True,
+_POINTING = ("pointing_coverage@0.2", "pointing_argmax", "pointing_touch")
+_MEASURES: dict[str, bool] = {
     "energy_pointing": True,
     "insertion_auc": True,
     "deletion_auc": False,
     "highest_confidence": True,
 }
+_KINDS = (("true", ""), ("predicted_evidence", " (predicted)"))
+
+_Row = tuple[str, Interval, bool | None]
 
 
 def metric_rows(records: Sequence[dict[str, Any]], *, seed: int) -> list[dict[str, Any]]:
     """Metrics of each split: value, 95 % bootstrap interval, how many images it rests on and how many are missing.
 
     Pointing metrics are given for the evidence of the true label and, marked ``(predicted)``, of the predicted one. An
-    image that could not be read has no answer; it is missing in every metric, and counted.
+    image that could not be read is wrong and misses every pointing game; in measures that need its scores it is
+    missing, as is an image without a prior in every comparison with priors. Both are counted as missing.
 
     Args:
         records: Lines of ``records.jsonl``.
@@ -38,7 +41,7 @@ def metric_rows(records: Sequence[dict[str, Any]], *, seed: int) -> list[dict[st
     rows: list[dict[str, Any]] = []
     for split in dict.fromkeys(record["split"] for record in records):
         members = [record for record in records if record["split"] == split]
-        for metric, interval, higher in _split_metrics(members, seed):
+        for metric, interval, higher in [*_answers(members, seed), *_evidence(members, seed)]:
             rows.append(
                 {
                     "split": split,
@@ -54,59 +57,73 @@ def metric_rows(records: Sequence[dict[str, Any]], *, seed: int) -> list[dict[st
     return rows
 
 
-def _split_metrics(members: list[dict[str, Any]], seed: int) -> list[tuple[str, Interval, bool | None]]:
-    found: list[tuple[str, Interval, bool | None]] = [
-        ("top1", bootstrap_interval(_column(members, "correct"), seed=seed), True),
-        ("top2", bootstrap_interval(_column(members, "correct_top2"), seed=seed), True),
-    ]
-    answered = [record for record in members if record["correct"] is not None and record["group"] is not None]
-    if answered:
-        correct = torch.tensor([record["correct"] for record in answered])
-        groups = [record["group"] for record in answered]
-        found.append(("worst_group", worst_group_interval(correct, groups, seed=seed), True))
-        for group in sorted(set(groups)):
-            of_group = torch.tensor([g == group for g in groups])
-            found.append((f"top1 [{group}]", bootstrap_interval(correct[of_group], seed=seed), True))
+def _answers(members: list[dict[str, Any]], seed: int) -> Iterator[_Row]:
+    """Accuracy of all images, by group and under noise."""
+    failed = sum(_failed(record) for record in members)
+
+    def accuracy(values: Sequence[bool | None]) -> Interval:
+        interval = bootstrap_interval(_numbers([bool(value) for value in values]), seed=seed)
+        return replace(interval, missing=sum(value is None for value in values))
+
+    yield "top1", accuracy([record["correct"] for record in members]), True
+    yield "top2", accuracy([record["correct_top2"] for record in members]), True
+    grouped = [record for record in members if record["group"] is not None]
+    if grouped:
+        correct = torch.tensor([bool(record["correct"]) for record in grouped])
+        worst = worst_group_interval(correct, [record["group"] for record in grouped], seed=seed)
+        yield "worst_group", replace(worst, missing=failed), True
+        for group in sorted({record["group"] for record in grouped}):
+            yield f"top1 [{group}]", accuracy([r["correct"] for r in grouped if r["group"] == group]), True
     for sigma in dict.fromkeys(sigma for record in members for sigma in record["noise"]):
-        values = _values([record["noise"].get(sigma) for record in members])
-        found.append((f"top1_noise@{sigma}", bootstrap_interval(values, seed=seed), True))
-    searched = [record for record in members if record["true"] is not None]
-    if not searched:
-        return found
-    for kind, suffix in (("true", ""), ("predicted_evidence", " (predicted)")):
-        for metric, higher in _EVIDENCE_METRICS.items():
-            values = _values([record[kind][metric] for record in searched])
+        yield f"top1_noise@{sigma}", accuracy([record["noise"].get(sigma) for record in members]), True
+
+
+def _evidence(members: list[dict[str, Any]], seed: int) -> Iterator[_Row]:
+    """What was measured on the evidence of the images drawn for it."""
+    searched = [record for record in members if record["searched"]]
+    failed = sum(_failed(record) for record in searched)
+    for kind, suffix in _KINDS:
+        for metric in _POINTING:
+            hits = _hits(searched, kind, metric)
+            if hits.isnan().all():
+                continue
+            interval = bootstrap_interval(hits, seed=seed)
+            yield metric + suffix, replace(interval, missing=interval.missing + failed), True
+        for metric, higher in _MEASURES.items():
+            values = _numbers([None if _failed(record) else record[kind][metric] for record in searched])
             if not values.isnan().all():
-                found.append((metric + suffix, bootstrap_interval(values, seed=seed), higher))
-    found += _conditionals(searched, seed)
-    forwards = _values([record["true"]["forwards"] for record in searched])
-    found.append(("forwards_per_image", bootstrap_interval(forwards, seed=seed), None))
-    return found
+                yield metric + suffix, bootstrap_interval(values, seed=seed), higher
+        yield from _conditionals(searched, kind, suffix, seed)
+    forwards = _numbers([None if _failed(record) else record["true"]["forwards"] for record in searched])
+    if not forwards.isnan().all():
+        yield "forwards_per_image", bootstrap_interval(forwards, seed=seed), None
 
 
-def _conditionals(searched: list[dict[str, Any]], seed: int) -> list[tuple[str, Interval, bool | None]]:
+def _conditionals(searched: list[dict[str, Any]], kind: str, suffix: str, seed: int) -> Iterator[_Row]:
     """Accuracy given the right evidence, and the right evidence given accuracy."""
-    correct = _column(searched, "correct")
-    found: list[tuple[str, Interval, bool | None]] = []
-    for kind, suffix in (("true", ""), ("predicted_evidence", " (predicted)")):
-        hit = _values([record[kind]["pointing_coverage@0.2"] for record in searched])
-        if hit.isnan().all():
-            continue
-        for metric, numerator, denominator in (
-            ("accuracy_given_pointing", correct * hit, hit),
-            ("accuracy_given_no_pointing", correct * (1 - hit), 1 - hit),
-            ("pointing_given_correct", hit * correct, correct),
-            ("pointing_given_wrong", hit * (1 - correct), 1 - correct),
-        ):
-            found.append((metric + suffix, ratio_interval(numerator, denominator, seed=seed), True))
-    return found
+    hit = _hits(searched, kind, "pointing_coverage@0.2")
+    if hit.isnan().all():
+        return
+    correct = _numbers([bool(record["correct"]) for record in searched])
+    for metric, numerator, denominator, higher in (
+        ("accuracy_given_pointing", correct * hit, hit, True),
+        ("accuracy_given_no_pointing", correct * (1 - hit), 1 - hit, None),
+        ("pointing_given_correct", hit * correct, correct, True),
+        ("pointing_given_wrong", hit * (1 - correct), 1 - correct, None),
+    ):
+        yield metric + suffix, ratio_interval(numerator, denominator, seed=seed), higher
 
 
-def _column(records: list[dict[str, Any]], name: str) -> Tensor:
-    return _values([record[name] for record in records])
+def _failed(record: dict[str, Any]) -> bool:
+    return record["error"] is not None
 
 
-def _values(values: Sequence[float | bool | None]) -> Tensor:
+def _hits(searched: list[dict[str, Any]], kind: str, metric: str) -> Tensor:
+    """1 for a hit, 0 for a miss or an image that failed, nan without a prior."""
+    return _numbers([False if _failed(record) else record[kind][metric] for record in searched])
+
+
+def _numbers(values: Sequence[float | bool | None]) -> Tensor:
     """Numbers as float64, nan where there is none."""
     return torch.tensor([math.nan if value is None else float(value) for value in values], dtype=torch.float64)
 

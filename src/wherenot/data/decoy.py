@@ -43,6 +43,7 @@ def decoy(
     num_validation: int = 500,
     num_test: int = 500,
     prior: PriorQuality = "exact",
+    shortcut: bool = True,
 ) -> Dataset:
     """Make decoy digits: real handwritten digits, each with a 4 x 4 coloured square in a random corner.
 
@@ -64,6 +65,8 @@ def decoy(
         num_validation: Size of the split.
         num_test: Size of each of the three test splits. All sizes together are at most 5000.
         prior: Quality of the priors of train and validation.
+        shortcut: False paints the squares of train and validation in any of the ten colours: what a model trained on
+            the same digits could reach, the ceiling of a study. The test splits stay the same.
 
     Returns:
         Five splits of RGB images of 28 x 28; classes "0" to "9"; `group` is "aligned" where the colour is the label's
@@ -88,7 +91,7 @@ def decoy(
         raise ValueError(f"decoy: sizes {sizes}; pass sizes from 1 that add up to at most {len(digits)}.")
     if prior not in ("exact", "shifted", "half"):
         raise ValueError(f"decoy: prior is {prior!r}; pass 'exact', 'shifted' or 'half'.")
-    chosen, corners, colours, faults = (np.random.default_rng([seed, stage]) for stage in range(4))
+    chosen, corners, colours, faults, innocent = (np.random.default_rng([seed, stage]) for stage in range(5))
     order = np.split(chosen.permutation(len(digits)), np.cumsum(list(sizes.values())))
     samples: list[Sample] = []
     for split, picked in zip(sizes, order, strict=False):
@@ -101,7 +104,7 @@ def decoy(
                 "test_swapped": (own + colours.integers(1, 10, len(picked))) % 10,
             }
         else:
-            shown = {split: own}
+            shown = {split: own if shortcut else innocent.integers(0, 10, len(picked))}
         allowed = _exact(digits[picked], corner)
         if split != "test" and prior != "exact":
             sides = faults.integers(0, 4, len(picked))
@@ -109,7 +112,8 @@ def decoy(
             allowed = np.stack([spoil(one, side) for one, side in zip(allowed, sides.tolist(), strict=True)])
         for name, colour in shown.items():
             samples += _samples(name, _paint(digits[picked], corner, colour), own, colour, allowed)
-    return Dataset("decoy" if prior == "exact" else f"decoy:{prior}", tuple("0123456789"), tuple(samples))
+    name = "decoy" if shortcut else "decoy:no-shortcut"
+    return Dataset(name if prior == "exact" else f"{name}:{prior}", tuple("0123456789"), tuple(samples))
 
 
 def _samples(

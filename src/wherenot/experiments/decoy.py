@@ -25,9 +25,7 @@ _METHODS: dict[MethodName, MethodConfig] = {
     "finetune": MethodConfig(),
     "paper": MethodConfig(name="paper", weight=0.5, **_ALIGNMENT),
     "log": MethodConfig(name="log", weight=2.0, **_ALIGNMENT),
-    "random_regions": MethodConfig(
-        name="random_regions", weight=2.0, tau=0.15, partition=PARTITION, **_GATE
-    ),
+    "random_regions": MethodConfig(name="random_regions", weight=2.0, tau=0.15, partition=PARTITION, **_GATE),
     "counterfactual": MethodConfig(name="counterfactual", weight=1.0, **_GATE),
     "rrr": MethodConfig(name="rrr", weight=0.1),
     "xil": MethodConfig(name="xil", weight=10.0),

@@ -22,6 +22,11 @@ class Batch:
         logits: The task forward's output, still in the autograd graph; methods only read it to decide whom to align.
         priors: One prior per image on the grid of `images`; None where nobody gave one.
         labels: Region label maps, one per image; None lets a method cut the images itself.
+
+    Example:
+        >>> import torch
+        >>> images = torch.rand(2, 3, 4, 4)
+        >>> batch = Batch(images=images, targets=torch.tensor([0, 1]), logits=torch.zeros(2, 5), priors=[None, None])
     """
 
     images: Float[Tensor, "B C H W"]
@@ -38,6 +43,11 @@ class Terms:
     Attributes:
         loss: Weighted and ready to add; a constant zero when the method had nothing to say.
         log: Diagnostics for the step, each a number.
+
+    Example:
+        >>> import torch
+        >>> Terms(torch.tensor(0.5), {"deviation": 1.0}).loss
+        tensor(0.5000)
     """
 
     loss: Float[Tensor, ""]

@@ -73,7 +73,7 @@ class MEGL(MapPenalty):
     """Factor of the penalty in the total loss; the authors' code takes 1 (Saliency-Bench) and 0.5 (ImageNet-S)."""
 
     layer: str | None = None
-    """Module whose output Grad-CAM looks at, as in model.named_modules(); None = the last convolution with a map."""
+    """Module whose output Grad-CAM looks at, as in model.named_modules(); None = the last feature map."""
 
     def penalty(
         self,

@@ -204,7 +204,7 @@ class ModelGuidance(MapPenalty):
     evidence on every pixel inside. Each has its own scale, and so its own weight."""
 
     layer: str | None = None
-    """Module whose output Grad-CAM looks at, as in model.named_modules(); None = the last convolution with a map."""
+    """Module whose output Grad-CAM looks at, as in model.named_modules(); None = the last feature map."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

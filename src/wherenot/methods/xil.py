@@ -74,7 +74,7 @@ class XIL(MapPenalty):
     """Factor of the penalty in the total loss."""
 
     layer: str | None = None
-    """Module whose output Grad-CAM looks at, as in model.named_modules(); None = the last convolution with a map."""
+    """Module whose output Grad-CAM looks at, as in model.named_modules(); None = the last feature map."""
 
     def penalty(
         self,

@@ -148,20 +148,17 @@ def load_classifier(spec: str) -> Classifier:
 
 def _saved(folder: Path) -> Classifier:
     card = json.loads((folder / _CARD).read_text())
-    settings = card["preprocess"]
-    normalization = settings.pop("normalization")
-    settings["normalization"] = Normalization(tuple(normalization["mean"]), tuple(normalization["std"]))
-    classes = card["classes"]
-    if card["architecture"] == "transformers":
-        classifier = _transformers(str(folder), None)
-        classifier.classes = tuple(classes)
+    settings, classes, architecture = card["preprocess"], card["classes"], card["architecture"]
+    normalization = Normalization(**{name: tuple(values) for name, values in settings.pop("normalization").items()})
+    preprocess = Preprocess(**settings, normalization=normalization)
+    if architecture == "transformers":
+        network = _transformers_part("AutoModelForImageClassification", str(folder))
     else:
         from safetensors.torch import load_file
 
-        classifier = ARCHITECTURES[card["architecture"]](classes)
-        classifier.network.load_state_dict(load_file(folder / _WEIGHTS))
-    classifier.preprocess = Preprocess(**settings)
-    return classifier
+        network = ARCHITECTURES[architecture](classes).network
+        network.load_state_dict(load_file(folder / _WEIGHTS))
+    return Classifier(network, preprocess, classes, architecture)
 
 
 def _small_cnn(classes: Sequence[str] | None) -> Classifier:
@@ -190,36 +187,44 @@ def _efficientnet_lite0(classes: Sequence[str] | None) -> Classifier:
     if classes is not None and list(classes) != names:
         network._fc = nn.Linear(network._fc.in_features, len(classes))
         names = list(classes)
+    # The whole photograph, squeezed to a square as in the paper: no part of it, nor of a prior, is cropped away.
     normalization = Normalization((127 / 255,) * 3, (128 / 255,) * 3)
-    preprocess = Preprocess(height=224, width=224, short_side=256, normalization=normalization)
+    preprocess = Preprocess(height=224, width=224, normalization=normalization)
     return Classifier(network, preprocess, names, "efficientnet-lite0")
 
 
 def _transformers(spec: str, classes: Sequence[str] | None) -> Classifier:
+    network = _transformers_part("AutoModelForImageClassification", spec, **_labels(classes))
+    processor = _transformers_part("AutoImageProcessor", spec)
+    names = [network.config.id2label[index] for index in range(network.config.num_labels)]
+    return Classifier(network, Preprocess.from_processor(processor.to_dict()), names, "transformers")
+
+
+def _labels(classes: Sequence[str] | None) -> dict[str, Any]:
+    if classes is None:
+        return {}
+    return {
+        "id2label": dict(enumerate(classes)),
+        "label2id": {name: index for index, name in enumerate(classes)},
+        "ignore_mismatched_sizes": True,
+    }
+
+
+def _transformers_part(auto_class: str, spec: str, **options: Any) -> Any:
     try:
-        from transformers import AutoImageProcessor, AutoModelForImageClassification
+        import transformers
     except ImportError as error:
         raise ValueError(
             f"load_classifier: {spec!r} is no known name ({', '.join(ARCHITECTURES)}) and no run folder; "
             "to try it as a transformers model run: pip install 'wherenot[hf]'"
         ) from error
-    options: dict[str, Any] = {}
-    if classes is not None:
-        options = {
-            "id2label": dict(enumerate(classes)),
-            "label2id": {name: index for index, name in enumerate(classes)},
-            "ignore_mismatched_sizes": True,
-        }
     try:
-        network = AutoModelForImageClassification.from_pretrained(spec, **options)
-        processor = AutoImageProcessor.from_pretrained(spec)
+        return getattr(transformers, auto_class).from_pretrained(spec, **options)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"load_classifier: {spec!r} is no run folder, no known name ({', '.join(ARCHITECTURES)}) and no "
             f"transformers image classifier: {str(error).splitlines()[0]}"
         ) from error
-    names = [network.config.id2label[index] for index in range(network.config.num_labels)]
-    return Classifier(network, Preprocess.from_processor(processor.to_dict()), names, "transformers")
 
 
 ARCHITECTURES: dict[str, Callable[[Sequence[str] | None], Classifier]] = {

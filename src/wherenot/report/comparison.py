@@ -31,7 +31,7 @@ class ComparisonRow:
         low: Lower end of the difference's interval; None where nothing can be paired.
         high: Upper end.
         num_images: Images both measured, over which the difference was taken; None if it was not taken by image.
-        num_missing: Shared images that one of the two has no value for; they are not part of the difference.
+        num_missing: Shared images that failed or that only one of the two measured, not part of the difference.
         num_seeds: Seeds both share; the interval is over seeds from two on, over images otherwise.
     """
 
@@ -147,13 +147,19 @@ def _paired_runs(baseline: Column, column: Column) -> list[tuple[Run, Run]]:
 
 
 def _shared_values(first: Run, second: Run, metric: Metric) -> Float[np.ndarray, "2 images"]:
-    """Look up a metric's value for every image of the split that both runs have; NaN where it is missing."""
+    """Look up a metric's value for every image of the split that both runs have; NaN where it is missing.
+
+    An image that neither run was asked to measure is left out; one that failed is not.
+    """
     others = {record.key: record for record in second.records if record.split == metric.split}
-    values = [
-        (per_image(record, metric.metric), per_image(others[record.key], metric.metric))
-        for record in first.records
-        if record.key in others
-    ]
+    values = []
+    for record in first.records:
+        other = others.get(record.key)
+        if other is None:
+            continue
+        pair = per_image(record, metric.metric), per_image(other, metric.metric)
+        if not np.isnan(pair).all() or record.error is not None or other.error is not None:
+            values.append(pair)
     return np.array(values, dtype=np.float64).reshape(-1, 2).T
 
 

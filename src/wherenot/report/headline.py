@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from wherenot.report.columns import Cell, Column, measured
 from wherenot.report.comparison import ComparisonRow
@@ -34,8 +34,9 @@ def pointing_metric(columns: Sequence[Column]) -> str | None:
 def headline(columns: Sequence[Column], comparison: Sequence[ComparisonRow]) -> tuple[str, ...]:
     """Say what the numbers show, in one or two sentences.
 
-    It speaks of the split on which the first model is least accurate. A model is called better or worse than the
-    first only if the intervals are apart, or the interval of the paired difference leaves out 0.
+    Accuracy is told for the split on which the first model is least accurate, pointing for the one on which its
+    evidence is least often on the prior. A model is called higher or lower than the first only if the intervals are
+    apart, or the interval of the paired difference leaves out 0.
 
     Args:
         columns: The report's columns; the first is the one that others are compared with.
@@ -45,61 +46,65 @@ def headline(columns: Sequence[Column], comparison: Sequence[ComparisonRow]) -> 
         The sentences, in plain text.
     """
     pointing = pointing_metric(columns)
-    split = _split(columns, pointing)
-    if split is None:
+    first = columns[0]
+    told = {
+        metric: split for metric in ("top1", pointing) if metric and (split := _lowest(columns, metric)) is not None
+    }
+    if not told:
         return ("These runs measured neither accuracy nor where the evidence lies.",)
-    sentences = [_about_first(columns[0], split, pointing)]
+    sentences = [_about_first(first, pointing, told)]
     others = columns[1 : 1 + MODELS_NAMED]
-    clauses = [_about_other(column, columns[0], comparison, split, pointing) for column in others]
-    if clauses:
+    if others:
+        clauses = [_about_other(column, first, comparison, told) for column in others]
         left = len(columns) - 1 - len(others)
         more = f"; {left} more below" if left else ""
         sentences.append(f"In comparison, {'; '.join(clauses)}{more}.")
     return tuple(sentences)
 
 
-def _split(columns: Sequence[Column], pointing: str | None) -> str | None:
-    """Choose the hardest split for the first model, among those with both measures if there is one."""
-    rows = measured(columns)
-    splits = list(dict.fromkeys(row.split for row in rows if row.metric in ("top1", pointing)))
-    first = columns[0]
-    both = [
-        split
-        for split in splits
-        if first.cell(split, "top1").value is not None and _cell(first, split, pointing).value is not None
-    ]
-    return min(both or splits, key=lambda split: first.cell(split, "top1").value or 0.0, default=None)
+def _lowest(columns: Sequence[Column], metric: str) -> str | None:
+    """Return the split on which the first model has its lowest value; any measured one if it has none."""
+    splits = [row.split for row in measured(columns) if row.metric == metric]
+    values = {split: columns[0].cell(split, metric).value for split in splits}
+    present = {split: value for split, value in values.items() if value is not None}
+    return min(present, key=present.__getitem__) if present else next(iter(splits), None)
 
 
-def _about_first(column: Column, split: str, pointing: str | None) -> str:
+def _about_first(column: Column, pointing: str | None, told: Mapping[str, str]) -> str:
     """Describe the first model on its own."""
-    right, hit = column.cell(split, "top1"), _cell(column, split, pointing)
+    split = told[pointing] if pointing is not None and pointing in told else told["top1"]
+    right = column.cell(split, "top1")
+    hit = column.cell(split, pointing) if pointing else Cell()
     where = _where(column, split, right if right.value is not None else hit)
     accuracy = f"is right on {_percent(right.value)} of the images" if right.value is not None else ""
     if hit.value is None:
         return f"{where}, {column.name} {accuracy or 'has no measured value'}."
+    hardest = told.get("top1", split)
+    lowest = column.cell(hardest, "top1").value
+    elsewhere = f"; on {hardest} it is right on {_percent(lowest)}" if hardest != split and lowest is not None else ""
     if right.value is None:
-        return f"{where}, the strongest evidence of {column.name} lies on the prior in {_percent(hit.value)}."
+        evidence = f"the strongest evidence of {column.name} lies on the prior in {_percent(hit.value)}"
+        return f"{where}, {evidence}{elsewhere}."
     contrast = hit.value < right.value and hit.clear_of(right)
     joint, only = ("but", "only ") if contrast else ("and", "")
     them = "them" if hit.n == right.n else f"the {max(hit.n, default=0)} searched for it"
     evidence = f"its strongest evidence lies on the prior in {only}{_percent(hit.value)} of {them}"
-    return f"{where}, {column.name} {accuracy}, {joint} {evidence}."
+    return f"{where}, {column.name} {accuracy}, {joint} {evidence}{elsewhere}."
 
 
-def _about_other(
-    column: Column, first: Column, comparison: Sequence[ComparisonRow], split: str, pointing: str | None
-) -> str:
-    """Describe another model against the first."""
+def _about_other(column: Column, first: Column, comparison: Sequence[ComparisonRow], told: Mapping[str, str]) -> str:
+    """Describe another model against the first, on the splits told of the first."""
+    differ = len(set(told.values())) > 1
     parts: list[tuple[str, str]] = []
-    for metric, words in (("top1", "right"), (pointing, "on the prior")):
-        cell = _cell(column, split, metric)
+    for metric, split in told.items():
+        cell = column.cell(split, metric)
         if cell.value is None:
             continue
         row = next(
             (row for row in comparison if (row.split, row.metric, row.run) == (split, metric, column.name)), None
         )
-        parts.append((f"{_percent(cell.value)} {words}", _verdict(cell, _cell(first, split, metric), row)))
+        words = ("right" if metric == "top1" else "on the prior") + (f" in {split}" if differ else "")
+        parts.append((f"{_percent(cell.value)} {words}", _verdict(cell, first.cell(split, metric), row)))
     if not parts:
         return f"{column.name} has no measured value"
     texts, verdicts = zip(*parts, strict=True)
@@ -118,11 +123,6 @@ def _verdict(cell: Cell, first: Cell, row: ComparisonRow | None) -> str:
     if row is not None and row.verdict and row.difference is not None:
         return "higher on the same images" if row.difference > 0 else "lower on the same images"
     return "no clear difference"
-
-
-def _cell(column: Column, split: str, metric: str | None) -> Cell:
-    """Return a model's value, or an empty cell if there is no such metric."""
-    return column.cell(split, metric) if metric else Cell()
 
 
 def _where(column: Column, split: str, cell: Cell) -> str:

@@ -104,7 +104,9 @@ def _problems(run: Run, label: str) -> Iterator[Problem]:
     failed: dict[str, list[str]] = {}
     for record in run.records:
         if record.error is not None:
-            failed.setdefault(record.error, []).append(f"{record.split}/{record.id}")
+            prefix = f"{record.split}/"
+            name = record.id if record.id.startswith(prefix) else prefix + record.id
+            failed.setdefault(record.error, []).append(name)
     for reason, ids in rejected.items():
         yield Problem(kind="rejected", reason=reason, ids=tuple(ids), count=len(ids), runs=(label,))
     for reason, ids in failed.items():

@@ -128,7 +128,6 @@ class StoredEvidence:
         top_region: True on the region the search took first.
         allowed: True where evidence may lie; all True without a prior.
         forbidden: True where a person said evidence may not lie.
-        has_prior: Whether a person gave a prior for this image.
     """
 
     image: UInt8[np.ndarray, "H W 3"]
@@ -136,7 +135,6 @@ class StoredEvidence:
     top_region: Bool[np.ndarray, "H W"]
     allowed: Bool[np.ndarray, "H W"]
     forbidden: Bool[np.ndarray, "H W"]
-    has_prior: bool
 
 
 def load_run(path: str | Path) -> Run:
@@ -192,7 +190,6 @@ def load_evidence(path: Path) -> StoredEvidence:
             image = arrays["image"]
             evidence_map = arrays["map"].astype(np.float32)
             keeps = {name: arrays[name].astype(bool) for name in ("top_region", "allowed", "forbidden")}
-            has_prior = bool(arrays["has_prior"])
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"load_evidence: cannot read {path}: {error}") from error
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -200,7 +197,7 @@ def load_evidence(path: Path) -> StoredEvidence:
     for name, plane in {"map": evidence_map, **keeps}.items():
         if plane.shape != image.shape[:2]:
             raise ValueError(f"load_evidence: {path}: {name} has shape {plane.shape}, its image {image.shape[:2]}")
-    return StoredEvidence(image=image, map=evidence_map, has_prior=has_prior, **keeps)
+    return StoredEvidence(image=image, map=evidence_map, **keeps)
 
 
 def _read_json(path: Path) -> Any:

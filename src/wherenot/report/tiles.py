@@ -63,7 +63,7 @@ def draw_tile(stored: StoredEvidence) -> Tile:
         height=size[1],
         image=_image_uri(stored.image, size, lossless=is_tiny),
         evidence=_map_uri(stored.map, size),
-        prior=outline_path(_resized(stored.allowed, size)) if stored.has_prior else "",
+        prior=outline_path(_resized(stored.allowed, size)),
         forbidden=outline_path(_resized(stored.forbidden, size)),
         top_region=outline_path(_resized(stored.top_region, size)),
         is_tiny=is_tiny,

@@ -56,7 +56,7 @@ class MethodConfig:
     fill: Literal["mean", "black", "blur"] | None = None
     """What hidden pixels show."""
     layer: str | None = None
-    """XIL and MEGL: the convolution whose Grad-CAM is used; left out, the last one."""
+    """XIL and MEGL: the layer whose Grad-CAM is used; left out, the end of the last convolutional block."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,6 @@ from wherenot.methods import Batch, Method
 from wherenot.models import Preprocess
 from wherenot.priors import Prior
 
-
 _KEPT_BYTES = 256 * 2**20
 
 

@@ -1,0 +1,44 @@
+# make demo  - set up, run the demo, print where its report is
+# make test  - set up, run the checks and the whole test suite
+#
+# PYTHON=python3.12       another interpreter (>= 3.11) for the virtual environment
+# TORCH="torch==2.12.0"   another torch; its constraint is lifted
+# TORCH_INDEX=...         where torch is looked for first; the default holds the builds without CUDA
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= runs/demo
+TORCH ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.demo
+	$(VENV)/bin/wherenot demo --out $(OUT)
+
+test: $(VENV)/.dev lint
+	$(VENV)/bin/python -m pytest --cov --cov-report=term:skip-covered
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright
+
+$(VENV)/.demo: pyproject.toml constraints.txt Makefile
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wherenot needs Python >= 3.11: make PYTHON=python3.12 ...")'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade "pip>=25.1"
+	grep -v "$(if $(TORCH),^torch==,^$$)" constraints.txt > $(VENV)/constraints.txt
+	# Only torch is looked for in its own index. No retries: without that index the usual one serves.
+	$(PIP) install --quiet --retries 0 --extra-index-url $(TORCH_INDEX) $(or $(TORCH),-c $(VENV)/constraints.txt torch)
+	$(PIP) install --quiet -c $(VENV)/constraints.txt -e ".[demo]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(PIP) install --quiet -c $(VENV)/constraints.txt --group dev
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .ruff_cache .coverage
