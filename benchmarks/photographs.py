@@ -4,9 +4,9 @@
     python benchmarks/photographs.py runs/photographs \
         --objects /usr/share/tuxpaint/stamps/animals --backgrounds /usr/share/backgrounds/mate/nature
 
-Photographs are those that scikit-image and scikit-learn ship; with --objects (PNG with alpha) and --backgrounds, a dozen
-composites besides. One model (EfficientNet-Lite0), one partition (50 SLICO regions), one fill (mean): only the order
-differs. Random is one shuffle per image, Grad-CAM ranks regions by their mean, occlusion by what hiding each costs
+Photographs are those that scikit-image and scikit-learn ship; with --objects (PNG with alpha) and --backgrounds, a
+dozen composites besides. One model (EfficientNet-Lite0), one partition (50 SLICO regions), one fill (mean): only the
+order differs. Random is one shuffle per image, Grad-CAM ranks regions by their mean, occlusion by what hiding each costs
 (Captum's FeatureAblation).
 """
 
@@ -122,7 +122,8 @@ def main():
         print(done[-1], flush=True)
     print(f"{len(done)} photographs, {np.mean([r['forwards'] for r in done]):.0f} forwards each")
     print(
-        "| order | insertion AUC | deletion AUC | insertion: ours better by | deletion: ours lower by |\n|---|---|---|---|---|"
+        "| order | insertion AUC | deletion AUC | insertion: ours higher by | deletion: ours lower by |\n"
+        "|---|---|---|---|---|"
     )
     columns = {how: np.array([record["auc"][how] for record in done]) for how in done[0]["auc"]}
     ours = columns[options.search]

@@ -31,6 +31,7 @@ def record(id, *, split="test", correct=True, hit=True, coverage=None, evidence_
         "group": None,
         "label": 1,
         "predicted": 1 if correct else 0,
+        "searched": True,
         "correct": correct,
         "correct_top2": True,
         "p_label": 0.9 if correct else 0.2,

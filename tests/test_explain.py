@@ -221,7 +221,7 @@ def test_wrong_label_maps_are_named():
         explain(net(), batch(1), regions=torch.zeros(1, 4, 4, dtype=torch.long))
     with pytest.raises(ValueError, match="consecutive"):
         explain(net(), batch(1), regions=torch.full((1, 8, 8), 2))
-    with pytest.raises(ValueError, match="targets must be in 0..2"):
+    with pytest.raises(ValueError, match=r"targets must be in 0\.\.2"):
         explain(net(), batch(1), torch.tensor([7]), regions=Grid(2, 2))
 
 

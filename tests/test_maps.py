@@ -467,3 +467,15 @@ def test_arguments_that_do_not_fit_are_refused():
         input_gradient(model, images, targets, of="loss")
     with pytest.raises(ValueError, match="must have the same shape"):
         grad_cam(torch.ones(1, 2, 3, 3), torch.ones(1, 2, 1, 1))
+
+
+def test_a_layer_is_found_by_the_end_of_its_name_in_a_wrapped_model():
+    inner = cnn()
+    wrapped = nn.Sequential(nn.Identity(), inner)
+    images = torch.rand(2, 2, 6, 6, generator=torch.Generator().manual_seed(0)).double()
+    targets = torch.tensor([0, 1])
+    plain = grad_cam_map(inner, images, targets, "2")
+    assert torch.equal(grad_cam_map(wrapped, images, targets, "1.2"), plain)
+    assert torch.equal(grad_cam_map(wrapped, images, targets, "2"), plain)
+    with pytest.raises(ValueError, match="has no layer 'no'"):
+        grad_cam_map(wrapped, images, targets, "no")

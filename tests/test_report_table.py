@@ -82,21 +82,43 @@ def test_the_same_id_in_another_split_is_another_image(tmp_path):
     assert find(rows, "top1", "b", "y").difference == 1
 
 
-def test_missing_images_are_left_out_and_counted(tmp_path):
-    first = [record("a"), record("b", correct=False), record("c")]
-    second = [record("a"), failed("b"), record("c", correct=False)]
-    found = find(comparison_rows([audited(tmp_path / "a", first), audited(tmp_path / "b", second)]), "top1", "b")
-    assert (found.difference, found.num_images, found.num_missing) == (-0.5, 2, 1)
-    assert found.basis == "2 shared, 1 missing"
+def test_a_failed_image_is_wrong_and_off_the_prior_and_counted(tmp_path):
+    first = [record("a"), record("b", correct=False, hit=False), record("c"), record("d")]
+    second = [record("a"), failed("b"), failed("c"), record("d", correct=False)]
+    rows = comparison_rows([audited(tmp_path / "a", first), audited(tmp_path / "b", second)])
+    found = find(rows, "top1", "b")
+    assert (found.difference, found.num_images, found.num_missing) == (-0.5, 4, 2)
+    assert find(rows, "pointing_coverage@0.2", "b").difference == -0.25
+    assert find(rows, "top1_noise@0.1", "b").difference == -0.5
+    assert found.basis == "4 shared, 2 missing"
+
+
+def test_other_measures_leave_a_failed_image_out(tmp_path):
+    first, second = [record("a"), record("b")], [record("a", true=measures(insertion_auc=0.5)), failed("b")]
+    rows = comparison_rows([audited(tmp_path / "a", first), audited(tmp_path / "b", second)])
+    found = find(rows, "insertion_auc", "b")
+    assert (found.difference, found.num_images, found.num_missing) == (pytest.approx(-0.3), 1, 1)
 
 
 def test_images_that_were_not_searched_are_not_missing(tmp_path):
-    unsearched = {"true": None, "predicted_evidence": None}
+    unsearched = {"searched": False, "true": None, "predicted_evidence": None}
     first = [record("a"), record("b"), record("c") | unsearched, record("d") | unsearched]
-    second = [record("a", hit=False), record("b") | unsearched, record("c") | unsearched, failed("d")]
+    second = [record("a", hit=False), failed("b"), record("c") | unsearched, failed("d") | unsearched]
     rows = comparison_rows([audited(tmp_path / "a", first), audited(tmp_path / "b", second)])
     found = find(rows, "pointing_coverage@0.2", "b")
-    assert (found.difference, found.num_images, found.num_missing) == (-1.0, 1, 2)
+    assert (found.difference, found.num_images, found.num_missing) == (-1.0, 2, 1)
+    assert find(rows, "top1", "b").num_images == 4
+
+
+def test_images_without_a_prior_are_left_out_of_pointing(tmp_path):
+    nothing = dict.fromkeys(
+        ("coverage", "pointing_coverage@0.2", "pointing_argmax", "pointing_touch", "energy_pointing")
+    )
+    first = [record("a"), record("b", true=measures() | nothing)]
+    second = [record("a", hit=False), record("b", true=measures() | nothing)]
+    rows = comparison_rows([audited(tmp_path / "a", first), audited(tmp_path / "b", second)])
+    found = find(rows, "pointing_coverage@0.2", "b")
+    assert (found.difference, found.num_images, found.num_missing) == (-1.0, 1, 1)
 
 
 def test_over_seeds_the_difference_is_taken_per_seed(tmp_path):

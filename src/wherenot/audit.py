@@ -121,12 +121,12 @@ def audit(
         if on_images is not None:
             on_images(len(samples) - len(left) + start + len(batch), len(samples))
     records = list(folder.records("records.jsonl"))
-    folder.write("metrics.json", {"rows": metric_rows(records, seed=config.seed)})
     folder.amend(
         seconds=round(time.perf_counter() - started, 2),
         failed=sum(record["error"] is not None for record in records),
         images=len(records),
     )
+    folder.write("metrics.json", {"rows": metric_rows(records, seed=config.seed)})
     return folder.path
 
 

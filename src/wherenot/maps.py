@@ -169,8 +169,8 @@ def grad_cam_map(
         model: Gives logits; run in eval mode, each submodule's own mode is restored, no hook is left behind.
         images: In the model's input space; not touched, no gradient reaches them.
         targets: The class whose log-probability is explained.
-        layer: Name, as in `model.named_modules()`, of a module that returns a feature map; of a module that runs
-            more than once the last run counts. None takes `last_feature_layer`.
+        layer: Name, or the end of a name, as in `model.named_modules()`, of a module that returns a feature map; of
+            one that runs more than once the last run counts. None takes `last_feature_layer`.
 
     Returns:
         `grad_cam`, not normalised, on the layer's grid; in the graph of the weights before and after the layer.
@@ -195,9 +195,7 @@ def grad_cam_map(
     """
     _check_targets("grad_cam_map", images, targets)
     name = last_feature_layer(model, images) if layer is None else layer
-    module = dict(model.named_modules()).get(name)
-    if module is None:
-        raise ValueError(f"grad_cam_map: the model has no layer {name!r}. {_known_layers(model)}")
+    module = _named(model, name)
     with evaluating(model), _twice_differentiable(images.device):
         with _taking_feature_map(name, module) as taken:
             log_prob_B = _of_target(_log_probs(model(images.detach())), targets)
@@ -205,6 +203,15 @@ def grad_cam_map(
             raise ValueError(f"grad_cam_map: the model did not run its layer {name!r}. {_known_layers(model)}")
         (gradient,) = torch.autograd.grad(log_prob_B.sum(), taken[0], create_graph=True)
         return grad_cam(taken[0], gradient)
+
+
+def _named(model: nn.Module, name: str) -> nn.Module:
+    """The module of that name, also when the model is wrapped and its names have a prefix."""
+    found = {known: module for known, module in model.named_modules() if f".{known}".endswith(f".{name}")}
+    if name not in found and len(found) != 1:
+        fault = "has no layer" if not found else f"has {len(found)} layers whose names end in"
+        raise ValueError(f"grad_cam_map: the model {fault} {name!r}. {_known_layers(model)}")
+    return found.get(name) or next(iter(found.values()))
 
 
 def last_feature_layer(model: nn.Module, images: Float[Tensor, "B C H W"]) -> str:

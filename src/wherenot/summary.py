@@ -111,7 +111,9 @@ def _conditionals(searched: list[dict[str, Any]], kind: str, suffix: str, seed: 
         ("pointing_given_correct", hit * correct, correct, True),
         ("pointing_given_wrong", hit * (1 - correct), 1 - correct, None),
     ):
-        yield metric + suffix, ratio_interval(numerator, denominator, seed=seed), higher
+        interval = ratio_interval(numerator, denominator, seed=seed)
+        # It rests on the images for which the condition holds, not on all that were asked.
+        yield metric + suffix, replace(interval, n=int(denominator.nansum())), higher
 
 
 def _failed(record: dict[str, Any]) -> bool:
@@ -123,7 +125,7 @@ def _hits(searched: list[dict[str, Any]], kind: str, metric: str) -> Tensor:
     return _numbers([False if _failed(record) else record[kind][metric] for record in searched])
 
 
-def _numbers(values: Sequence[float | bool | None]) -> Tensor:
+def _numbers(values: Sequence[float | int | None]) -> Tensor:
     """Numbers as float64, nan where there is none."""
     return torch.tensor([math.nan if value is None else float(value) for value in values], dtype=torch.float64)
 

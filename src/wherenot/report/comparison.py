@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,7 +14,7 @@ from jaxtyping import Float
 from wherenot.metrics.statistics import over_seeds, paired_difference
 from wherenot.report.columns import Cell, Column, find_metric, group_runs, known, measured
 from wherenot.report.runs import Metric, Record, Run
-from wherenot.report.wording import base_metric, group_of, is_for_predicted
+from wherenot.report.wording import POINTING_GAMES, base_metric, group_of, is_for_predicted
 
 _BOOTSTRAP_SEED = 0
 
@@ -31,7 +32,8 @@ class ComparisonRow:
         low: Lower end of the difference's interval; None where nothing can be paired.
         high: Upper end.
         num_images: Images both measured, over which the difference was taken; None if it was not taken by image.
-        num_missing: Shared images that failed or that only one of the two measured, not part of the difference.
+        num_missing: Shared images that failed or lack the measure in either run. Where a failure counts as a miss they
+            are part of the difference, otherwise not.
         num_seeds: Seeds both share; the interval is over seeds from two on, over images otherwise.
     """
 
@@ -103,20 +105,32 @@ def per_image(record: Record, metric: str) -> float:
         metric: Full metric name.
 
     Returns:
-        The measure; NaN where the image has none, or the metric is no mean over images.
+        The measure; NaN where the image has none, or the metric is no mean over images. An image that failed is
+        wrong in every accuracy and a miss in every pointing game.
     """
-    group = group_of(metric)
-    if group is not None:
-        found: bool | float | None = record.correct if record.group == group else None
-    elif metric in ("top1", "top2"):
-        found = record.correct if metric == "top1" else record.correct_top2
-    elif base_metric(metric) == "top1_noise":
-        found = record.noise.get(metric.partition("@")[2])
-    else:
-        measures = (record.predicted_evidence if is_for_predicted(metric) else record.true) or {}
-        name = metric.removesuffix(" (predicted)")
-        found = measures.get("forwards" if name == "forwards_per_image" else name)
+    if not _is_asked(record, metric):
+        return float("nan")
+    if _is_answer(metric):
+        by_name = {"top2": record.correct_top2, "top1_noise": record.noise.get(metric.partition("@")[2])}
+        return float(bool(by_name.get(base_metric(metric), record.correct)))
+    if base_metric(metric) in POINTING_GAMES and record.error is not None:
+        return 0.0
+    measures = (record.predicted_evidence if is_for_predicted(metric) else record.true) or {}
+    name = metric.removesuffix(" (predicted)")
+    found = measures.get("forwards" if name == "forwards_per_image" else name)
     return float("nan") if found is None else float(found)
+
+
+def _is_answer(metric: str) -> bool:
+    """Whether a metric counts right answers, and so needs no evidence."""
+    return base_metric(metric) in ("top1", "top2", "top1_noise") or group_of(metric) is not None
+
+
+def _is_asked(record: Record, metric: str) -> bool:
+    """Whether an audit was to measure a metric on an image."""
+    if _is_answer(metric):
+        return group_of(metric) in (None, record.group)
+    return record.searched
 
 
 def _compare(metric: Metric, column: Column, baseline: Column) -> ComparisonRow:
@@ -132,9 +146,9 @@ def _compare(metric: Metric, column: Column, baseline: Column) -> ComparisonRow:
     if column is baseline:
         return row
     pairs = _paired_runs(baseline, column)
-    by_image = [_shared_values(*pair, metric) for pair in pairs]
-    if by_image and all(np.isfinite(values).all(axis=0).any() for values in by_image):
-        return _by_image(row, by_image)
+    seeds = [_shared_records(*pair, metric) for pair in pairs]
+    if seeds and all(np.isfinite(_values(records, row.metric)).all(axis=0).any() for records in seeds):
+        return _by_image(row, seeds)
     return _by_value(row, baseline, pairs)
 
 
@@ -146,38 +160,39 @@ def _paired_runs(baseline: Column, column: Column) -> list[tuple[Run, Run]]:
     return [(run, by_seed[run.seed]) for run in baseline.runs if run.seed in by_seed]
 
 
-def _shared_values(first: Run, second: Run, metric: Metric) -> Float[np.ndarray, "2 images"]:
-    """Look up a metric's value for every image of the split that both runs have; NaN where it is missing.
-
-    An image that neither run was asked to measure is left out; one that failed is not.
-    """
+def _shared_records(first: Run, second: Run, metric: Metric) -> list[tuple[Record, Record]]:
+    """Find the images on which both runs were to measure a metric."""
     others = {record.key: record for record in second.records if record.split == metric.split}
-    values = []
-    for record in first.records:
-        other = others.get(record.key)
-        if other is None:
-            continue
-        pair = per_image(record, metric.metric), per_image(other, metric.metric)
-        if not np.isnan(pair).all() or record.error is not None or other.error is not None:
-            values.append(pair)
+    pairs = [(record, others[record.key]) for record in first.records if record.key in others]
+    return [pair for pair in pairs if all(_is_asked(record, metric.metric) for record in pair)]
+
+
+def _values(pairs: Sequence[tuple[Record, Record]], metric: str) -> Float[np.ndarray, "2 images"]:
+    """Look up a metric's values for pairs of records; NaN where there is none."""
+    values = [[per_image(record, metric) for record in pair] for pair in pairs]
     return np.array(values, dtype=np.float64).reshape(-1, 2).T
 
 
-def _by_image(row: ComparisonRow, by_image: Sequence[Float[np.ndarray, "2 images"]]) -> ComparisonRow:
+def _by_image(row: ComparisonRow, seeds: Sequence[Sequence[tuple[Record, Record]]]) -> ComparisonRow:
     """Take the difference on shared images; several seeds are averaged, each over its own images."""
-    complete = [values[:, np.isfinite(values).all(axis=0)] for values in by_image]
+    values = [_values(pairs, row.metric) for pairs in seeds]
+    complete = [pair[:, np.isfinite(pair).all(axis=0)] for pair in values]
     if len(complete) == 1:
         first, second = torch.from_numpy(complete[0])
         spread = paired_difference(second, first, seed=_BOOTSTRAP_SEED)
     else:
         spread = over_seeds([float((second - first).mean()) for first, second in complete])
+    missing = [
+        not np.isfinite(pair).all() or any(record.error is not None for record in records)
+        for records, pair in zip(itertools.chain(*seeds), np.concatenate(values, axis=1).T, strict=True)
+    ]
     return replace(
         row,
         difference=known(spread.value),
         low=known(spread.low),
         high=known(spread.high),
-        num_images=min(values.shape[1] for values in complete),
-        num_missing=sum(values.shape[1] for values in by_image) - sum(values.shape[1] for values in complete),
+        num_images=min(pair.shape[1] for pair in complete),
+        num_missing=sum(missing),
         num_seeds=len(complete),
     )
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from wherenot.report.columns import Cell, Column, measured
 from wherenot.report.comparison import ComparisonRow
-from wherenot.report.wording import base_metric, is_for_predicted
+from wherenot.report.wording import POINTING_GAMES, base_metric, is_for_predicted
 
 MODELS_NAMED = 4
 
 _HIGHER, _LOWER = "higher", "lower"
-_POINTING_GAMES = ("pointing_coverage", "pointing_argmax", "pointing_touch")
 
 
 def pointing_metric(columns: Sequence[Column]) -> str | None:
@@ -24,7 +23,7 @@ def pointing_metric(columns: Sequence[Column]) -> str | None:
         Its full name: the coverage game if any run measured it, else the stricter of the others; None without one.
     """
     names = [row.metric for row in measured(columns) if not is_for_predicted(row.metric)]
-    for game in _POINTING_GAMES:
+    for game in POINTING_GAMES:
         for name in names:
             if base_metric(name) == game:
                 return name

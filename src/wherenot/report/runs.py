@@ -36,6 +36,7 @@ class Record:
     """What the audit found for one image.
 
     Attributes:
+        searched: Whether the image was drawn to have its evidence searched.
         noise: Whether the answer is right under noise, by its standard deviation.
         true: Evidence measures for the labelled class, by metric name; None where the image failed.
         predicted_evidence: The same for the predicted class.
@@ -46,6 +47,7 @@ class Record:
     id: str
     split: str
     group: str | None = None
+    searched: bool = True
     label: int | None = None
     predicted: int | None = None
     correct: bool | None = None

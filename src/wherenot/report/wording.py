@@ -7,6 +7,8 @@ import math
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
+POINTING_GAMES = ("pointing_coverage", "pointing_argmax", "pointing_touch")
+
 _PREDICTED = " (predicted)"
 _SHARES = ("top", "accuracy", "pointing_", "worst_group", "click_success")
 _COUNTS = ("forwards",)

@@ -58,8 +58,8 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder.path / "checkpoints")))
     classifier.save(folder.path / "model")
-    folder.write("metrics.json", {"finished": True, **_validation(trainer)})
     folder.amend(seconds=round(time.perf_counter() - started, 2), steps=trainer.state.global_step)
+    folder.write("metrics.json", {"finished": True, **_validation(trainer)})  # last: it says that the run is whole
     return folder.path
 
 

@@ -1,0 +1,166 @@
+"""The real command line, as a user types it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+
+from wherenot.data import Dataset, decoy, write_folder
+from wherenot.evidence import Evidence
+
+
+def wherenot(*arguments, cwd, expect=0):
+    """Run the command in a process of its own and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "wherenot.cli", *map(str, arguments)],
+        cwd=cwd, capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "COLUMNS": "160", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == expect, done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a small data set, a configuration and two photographs, as a user might have them."""
+    place = tmp_path_factory.mktemp("user")
+    data = decoy(0, num_train=48, num_validation=20, num_test=8)
+    keep = tuple(s for s in data.samples if s.split in ("train", "validation", "test_biased", "test_swapped"))
+    write_folder(Dataset("digits", data.classes, keep), place / "digits")
+    (place / "run.yaml").write_text(
+        "data: digits\noptimization: {epochs: 1, batch_size: 16}\n"
+        "method: {name: log, weight: 1, interval: 2, confidence_above: 0.0, partition: 'grid:2x2'}\n"
+    )
+    for name in ("cat", "coffee"):
+        Image.fromarray(getattr(skimage.data, name)()).save(place / f"{name}.png")
+    return place
+
+
+@pytest.fixture(scope="module")
+def trained(place):
+    wherenot("train", "run.yaml", "--out", "runs/log", cwd=place)
+    wherenot("train", "run.yaml", "--set.method.weight", "0.0", "--set.name", "plain", "--out", "runs/plain", cwd=place)
+    return place
+
+
+def test_version_and_help():
+    assert wherenot("--version", cwd=None).startswith("wherenot 0.1.0")
+    overview = wherenot("--help", cwd=None)
+    for command in ("demo", "explain", "audit", "train", "compare"):
+        assert command in overview
+        page = wherenot(command, "--help", cwd=None)
+        assert f"wherenot {command} " in page.replace("\n", " ")
+
+
+def test_train_writes_a_run_and_goes_on(trained):
+    run = json.loads((trained / "runs" / "log" / "run.json").read_text())
+    assert run["config"]["method"]["weight"] == 1.0
+    assert json.loads((trained / "runs" / "plain" / "run.json").read_text())["name"] == "plain"
+    assert "model" in wherenot("train", "run.yaml", "--out", "runs/log", cwd=trained)
+    complaint = wherenot("train", "run.yaml", "--set.seed", "1", "--out", "runs/log", cwd=trained, expect=1)
+    assert "another configuration (differs in: seed)" in complaint
+
+
+def test_audit_and_compare(trained):
+    for name in ("plain", "log"):
+        printed = wherenot(
+            "audit", "--model", f"runs/{name}", "--data", "digits", "--partition", "grid:2x2", "--name", name,
+            "--splits", "test_swapped", cwd=trained,
+        )  # fmt: skip
+        assert "report: " in printed
+    run = trained / "runs" / "audit-log"
+    assert len((run / "records.jsonl").read_text().splitlines()) == 8
+    page = (run / "report.html").read_text()
+    assert "test_swapped" in page
+    printed = wherenot("compare", "runs/audit-plain", "runs/audit-log", "--out", "both", cwd=trained)
+    assert "pointing" in printed
+    table = (trained / "both" / "comparison.md").read_text()
+    assert table.count("|") > 50
+    assert "plain" in (trained / "both" / "report.html").read_text()
+
+
+def test_explain_writes_picture_numbers_and_regions(trained):
+    digit = next((trained / "digits").rglob("*.png"))
+    printed = wherenot("explain", digit, "--model", "runs/log", "--partition", "grid:4x4", "--out", "ex", cwd=trained)
+    assert "regions" in printed
+    stem = trained / "ex" / digit.stem
+    evidence = Evidence.load(stem)
+    assert sorted(evidence.order.tolist()) == list(range(16))
+    assert Image.open(stem.with_suffix(".png")).width > 400
+
+
+def test_explain_a_photograph_for_a_named_class(place):
+    printed = wherenot(
+        "explain", "coffee.png", "--model", "efficientnet-lite0", "--target", "espresso", "--partition", "grid:3x3",
+        "--max-regions", "2", "--out", "ex", cwd=place,
+    )  # fmt: skip
+    assert "'espresso' with 9" in printed
+    assert json.loads((place / "ex" / "coffee.json").read_text())["search"] == "exact"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["explain", "none.png", "--model", "efficientnet-lite0"], "none.png does not exist"),
+        (["explain", "broken.png", "--model", "efficientnet-lite0"], "broken.png cannot be read as an image"),
+        (["explain", "cat.png", "--model", "efficientnet-lite0", "--target", "tabby"], "did you mean"),
+        (["explain", "cat.png", "--model", "no/such-model"], "no/such-model"),
+        (["explain", "--model", "efficientnet-lite0"], "at least one photograph"),
+        (["explain", "cat.png", "--model", "efficientnet-lite0", "--partition", "hexagon"], "hexagon"),
+        (["explain", "cat.png", "--model", "efficientnet-lite0", "--out", "run.yaml/x"], "cannot write into run.yaml"),
+        (["audit", "--model", "efficientnet-lite0", "--data", "nowhere"], "nowhere"),
+        (["audit", "--model", "efficientnet-lite0", "--data", "digits"], "the data has the classes"),
+        (["train", "none.yaml"], "none.yaml cannot be read"),
+        (["train", "typo.yaml"], "method.wieght: no such key"),
+        (["compare", "digits"], "digits"),
+    ],
+)
+def test_wrong_input_is_named(place, arguments, message):
+    (place / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    (place / "typo.yaml").write_text("method: {wieght: 1}")
+    printed = wherenot(*arguments, cwd=place, expect=1)
+    assert message in " ".join(printed.split())
+
+
+def test_bad_data_are_named_counted_and_skipped_on_request(trained):
+    import shutil
+
+    bad = trained / "bad"
+    shutil.copytree(trained / "digits", bad)
+    masks = sorted(path for path in bad.rglob("*.png") if "mask" in str(path.relative_to(bad)) and "test" in str(path))
+    images = sorted(path for path in bad.rglob("*.png") if path not in masks and "test_swapped" in str(path))
+    images[0].unlink()
+    images[1].write_bytes(b"no image at all")
+    wrong_size = next(path for path in masks if path.stem[-5:] == images[2].stem[-5:] and "test_swapped" in str(path))
+    Image.new("L", (5, 5), 255).save(wrong_size)
+    audit = ("audit", "--model", "runs/log", "--data", "bad", "--partition", "grid:2x2", "--out", "bad-audit")
+    complaint = wherenot(*audit, cwd=trained, expect=1)
+    assert images[0].name in complaint
+    assert images[1].name in complaint
+    assert "3" in complaint
+    wherenot(*audit, "--skip-bad", "--splits", "test_swapped", cwd=trained)
+    run = json.loads((trained / "bad-audit" / "run.json").read_text())
+    assert len(run["rejected"]) == 3
+    page = (trained / "bad-audit" / "report.html").read_text()
+    assert images[0].name in page
+
+
+def test_the_three_lines_in_a_loop_of_ones_own():
+    torch.manual_seed(0)
+    from wherenot import Alignment, Batch, Prior
+    from wherenot.regions import Grid
+
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64, 2))
+    align = Alignment(form="log", interval=1, confidence_above=0.0, partition=Grid(2, 2))
+    images, targets = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 0, 1])
+    logits = model(images)
+    batch = Batch(images=images, targets=targets, logits=logits, priors=[Prior.from_boxes([[0, 0, 4, 4]], 8, 8)] * 4)
+    loss = torch.nn.functional.cross_entropy(logits, targets) + align(model, batch, step=1).loss
+    loss.backward()
+    assert model[1].weight.grad.abs().sum() > 0
