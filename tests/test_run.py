@@ -21,8 +21,10 @@ def test_the_same_configuration_goes_on_and_another_is_refused(tmp_path):
     folder = RunFolder(tmp_path)
     folder.begin("audit", "mine", {"splits": ("test",), "seed": 3})
     started = folder.read("run.json")["started"]
+    folder.amend(seconds=2.0)
     folder.begin("audit", "mine", {"splits": ("test",), "seed": 3})
     assert folder.read("run.json")["started"] == started
+    assert folder.read("run.json")["seconds"] == 2.0
     with pytest.raises(ValueError, match=r"another configuration \(differs in: seed\)"):
         folder.begin("audit", "mine", {"splits": ("test",), "seed": 4})
     assert folder.read("run.json")["config"]["seed"] == 3

@@ -173,7 +173,3 @@ def _file_config(arguments: list[str]) -> TrainConfig:
     if arguments[:1] == ["train"] and len(arguments) > 1 and not arguments[1].startswith("-"):
         return read_config(Path(arguments[1]))
     return TrainConfig()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

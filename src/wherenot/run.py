@@ -56,6 +56,7 @@ class RunFolder:
         self.write(
             "run.json",
             {
+                **(before or {}),
                 "command": command,
                 "name": name,
                 **facts,
