@@ -6,8 +6,8 @@
 
 Photographs are those that scikit-image and scikit-learn ship; with --objects (PNG with alpha) and --backgrounds, a
 dozen composites besides. One model (EfficientNet-Lite0), one partition (50 SLICO regions), one fill (mean): only the
-order differs. Random is one shuffle per image, Grad-CAM ranks regions by their mean, occlusion by what hiding each costs
-(Captum's FeatureAblation).
+order differs. Random is one shuffle per image, Grad-CAM ranks regions by their mean, occlusion by what hiding each
+costs (Captum's FeatureAblation).
 """
 
 import argparse

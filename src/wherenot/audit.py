@@ -115,6 +115,8 @@ def audit(
     searched = _drawn(dataset, splits, config)
     auditor = _Auditor(classifier, config, folder, {_key(s): number for number, s in enumerate(samples)})
     left = [sample for sample in samples if _key(sample) not in done]
+    if not left and folder.read("metrics.json") is not None:
+        return folder.path
     for start in range(0, len(left), config.batch_size):
         batch = left[start : start + config.batch_size]
         folder.append("records.jsonl", *auditor.records(batch, searched))

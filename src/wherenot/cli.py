@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 Annotated[Demo, subcommand("demo")]
                 | Annotated[Explain, subcommand("explain")]
                 | Annotated[Audit, subcommand("audit")]
-                | Annotated[Train, subcommand("train", default=Train(config=tyro.MISSING, set=_file_config(arguments)))]
+                | Annotated[Train, _train_subcommand(arguments)]
                 | Annotated[Compare, subcommand("compare")]
             ],
             prog="wherenot",
@@ -162,14 +162,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("wherenot: interrupted; what was finished is kept, the same command goes on from there.", file=sys.stderr)
         return 130
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"wherenot: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _file_config(arguments: list[str]) -> TrainConfig:
-    """The configuration that ``train FILE`` names: the defaults that --set changes."""
+def _train_subcommand(arguments: list[str]) -> object:
+    """``train``, with the values of the file it names as the defaults that --set changes."""
     if arguments[:1] == ["train"] and len(arguments) > 1 and not arguments[1].startswith("-"):
-        return read_config(Path(arguments[1]))
-    return TrainConfig()
+        path = Path(arguments[1])
+        return subcommand("train", default=Train(config=path, set=read_config(path)))
+    return subcommand("train")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
+from rich.table import Table
 
 from wherenot.commands import audit_with_bar, console, explain_photograph, sentence
 from wherenot.data import load_dataset
 from wherenot.experiments.decoy import AUDIT, decoy_config
 from wherenot.models import load_classifier
-from wherenot.report import comparison_markdown, comparison_rows, comparison_table, load_run, write_report
+from wherenot.report import Run, comparison_markdown, comparison_rows, load_run, write_report
 from wherenot.run import RunFolder
 from wherenot.train.config import MethodName
 from wherenot.train.training import train
@@ -52,14 +54,29 @@ def run_demo(out: Path, seed: int) -> Path:
             )
         )
     console.rule("3. What came of it")
-    rows = comparison_rows([load_run(path) for path in audits])
-    (folder.path / "comparison.md").write_text(comparison_markdown(rows))
+    runs = [load_run(path) for path in audits]
+    (folder.path / "comparison.md").write_text(comparison_markdown(comparison_rows(runs)))
     report = write_report(audits, folder.path / "report.html")
-    shown = [row for row in rows if row.metric in ("top1", "pointing_coverage@0.2")]
-    console.print(comparison_table(shown))
+    console.print(outcome_table(runs))
     console.print(f"[bold]report:[/bold] {report.resolve()}", soft_wrap=True)
     console.print(f"[dim]{time.perf_counter() - started:.0f} seconds; everything is in {folder.path.resolve()}[/dim]")
     return report
+
+
+def outcome_table(runs: Sequence[Run]) -> Table:
+    """One line per method: how often it is right, and how often its strongest evidence lies on the digit."""
+    table = Table(caption="Right answers, and pointing: images whose strongest region lies on the digit.")
+    table.add_column("method")
+    shown = [("test_biased", "top1"), ("test_unbiased", "top1"), ("test_swapped", "top1")]
+    shown += [("test_biased", "pointing_coverage@0.2")]
+    for split, metric in shown:
+        measured = "right" if metric == "top1" else "pointing"
+        table.add_column(f"{split.removeprefix('test_')}\n{measured}", justify="right")
+    for run in runs:
+        found = {(metric.split, metric.metric): metric.value for metric in run.metrics}
+        values = [found[key] for key in shown]
+        table.add_row(run.name, *("-" if value is None else f"{value:.0%}" for value in values))
+    return table
 
 
 def explain_photographs(folder: Path) -> None:

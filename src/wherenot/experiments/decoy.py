@@ -23,13 +23,13 @@ _ALIGNMENT = {**_GATE, "max_regions": 5, "stop_above": 0.8, "tau": 0.15, "partit
 
 _METHODS: dict[MethodName, MethodConfig] = {
     "finetune": MethodConfig(),
-    "paper": MethodConfig(name="paper", weight=0.5, **_ALIGNMENT),
+    "paper": MethodConfig(name="paper", weight=5.0, **_ALIGNMENT),
     "log": MethodConfig(name="log", weight=2.0, **_ALIGNMENT),
     "random_regions": MethodConfig(name="random_regions", weight=2.0, tau=0.15, partition=PARTITION, **_GATE),
-    "counterfactual": MethodConfig(name="counterfactual", weight=1.0, **_GATE),
-    "rrr": MethodConfig(name="rrr", weight=0.1),
+    "counterfactual": MethodConfig(name="counterfactual", weight=3.0, **_GATE),
+    "rrr": MethodConfig(name="rrr", weight=10_000.0),
     "xil": MethodConfig(name="xil", weight=10.0),
-    "megl": MethodConfig(name="megl", weight=10.0),
+    "megl": MethodConfig(name="megl", weight=1.0),
 }
 METHODS: tuple[MethodName, ...] = tuple(_METHODS)
 

