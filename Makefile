@@ -19,7 +19,8 @@ demo: $(VENV)/.demo
 	$(VENV)/bin/wherenot demo --out $(OUT)
 
 test: $(VENV)/.dev lint
-	$(VENV)/bin/python -m pytest --cov --cov-report=term:skip-covered
+	# One thread for each of two processes; a file's tests stay together, they share what is slow to make.
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

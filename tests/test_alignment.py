@@ -9,6 +9,7 @@ from toys import AdditiveModel, RecordingModel, SmallBatchNormNet, seeded
 from wherenot import Alignment, Batch, Prior
 from wherenot.losses import adaptive_log
 from wherenot.methods import PRESETS, Counterfactual, RandomRegions
+from wherenot.methods.controls import counterfactual_loss
 from wherenot.methods.gate import confidently_right, eligible
 from wherenot.objective import EVALUATION, TRAINING
 from wherenot.regions import Grid
@@ -273,3 +274,12 @@ def test_counterfactual_solved_on_paper():
     assert terms.loss.item() == pytest.approx(2 * expected, abs=1e-5)
     terms.loss.backward()
     assert model.weights.grad.abs().sum() > 0
+
+
+def test_counterfactual_gradcheck():
+    generator = torch.Generator().manual_seed(0)
+    inside, outside = (torch.randn(3, 4, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2))
+    targets = torch.tensor([0, 3, 1])
+    assert torch.autograd.gradcheck(
+        lambda i, o: counterfactual_loss(i.log_softmax(1), o.log_softmax(1), targets), (inside, outside)
+    )

@@ -186,3 +186,14 @@ def test_the_three_lines_in_a_loop_of_ones_own():
     loss = torch.nn.functional.cross_entropy(logits, targets) + align(model, batch, step=1).loss
     loss.backward()
     assert model[1].weight.grad.abs().sum() > 0
+
+
+def test_an_interruption_says_what_is_kept(place, typed, monkeypatch):
+    import wherenot.commands
+
+    def interrupted(command):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(wherenot.commands, "run", interrupted)
+    printed = typed("compare", "runs/a", cwd=place, expect=130)
+    assert "what was finished is kept" in printed

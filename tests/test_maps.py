@@ -3,7 +3,6 @@ import json
 import weakref
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,14 +18,6 @@ from wherenot.maps import (
 )
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "cases.json").read_text())
-
-
-@pytest.fixture
-def unchecked():
-    """Without the annotations' own checks, to see those that users get."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def cnn(seed=0):
@@ -457,7 +448,7 @@ def test_layers_that_do_not_serve_are_refused():
     assert num_hooks(model) == 0
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("unhooked")
 def test_arguments_that_do_not_fit_are_refused():
     model, (images, targets) = cnn(), batch()
     for mapped in (input_gradient, grad_cam_map):

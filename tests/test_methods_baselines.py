@@ -1,7 +1,6 @@
 import json
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
 from torch import nn
@@ -24,14 +23,6 @@ METHODS = [
     XIL(weight=0.5, layer="0"),
     MEGL(weight=0.5),
 ]
-
-
-@pytest.fixture
-def unchecked():
-    """Without the annotations' own checks, to see those that users get."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def cnn():
@@ -122,7 +113,7 @@ def test_rrr_loss_equals_loops(form):
     assert rrr_loss(gradient, inside, form=form).item() == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("unhooked")
 def test_rrr_refuses_what_would_broadcast_and_what_it_does_not_know():
     gradient, inside = torch.ones(2, 3, 4, 4), torch.ones(2, 4, 4, dtype=torch.bool)
     for wrong in (inside[:1], inside[:, :1], inside[:, :, :1]):
@@ -227,7 +218,7 @@ def test_without_evidence_there_is_nothing_to_move():
         assert torch.equal(activation.grad, torch.zeros(1, 2, 2))
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("unhooked")
 def test_losses_refuse_what_would_broadcast():
     evidence, inside = torch.ones(2, 4, 4), torch.ones(2, 4, 4, dtype=torch.bool)
     for loss in (xil_loss, megl_loss):

@@ -2,7 +2,6 @@ import json
 import math
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
 from torch import nn
@@ -14,14 +13,6 @@ from wherenot.priors import Prior
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "cases.json").read_text())["G13_model_guidance"]
 LOSSES = {"energy": energy_loss, "l1": l1_loss, "rrr_star": rrr_star_loss, "ppce": ppce_loss}
-
-
-@pytest.fixture
-def unchecked():
-    """Without the annotations' own checks, to see those that users get."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def random_maps(size=4, seed=0):
@@ -140,7 +131,7 @@ def test_ppce_is_capped_and_its_gradient_is_finite():
     assert attribution.grad.isfinite().all()
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("unhooked")
 @pytest.mark.parametrize("loss", LOSSES.values())
 def test_priors_that_do_not_fit_are_refused(loss):
     attribution, inside = random_maps()
@@ -248,7 +239,7 @@ def test_training_moves_the_energy_inside():
     assert shares[-1] < 0.7 * shares[0]
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("unhooked")
 def test_settings():
     assert isinstance(ModelGuidance(), Method)
     with pytest.raises(ValueError, match="ModelGuidance: localization must be one of"):
