@@ -20,8 +20,9 @@ from wherenot.train.config import MethodName
 from wherenot.train.training import train
 
 PHOTOGRAPHS = ("cat", "coffee")
+SHOWN_REGIONS = 20
 METHODS: tuple[MethodName, ...] = ("finetune", "paper", "log", "rrr", "random_regions")
-AUDITED_IMAGES = 100
+AUDITED_IMAGES = 60
 
 
 def run_demo(out: Path, seed: int) -> Path:
@@ -87,6 +88,7 @@ def explain_photographs(folder: Path) -> None:
     for name in PHOTOGRAPHS:
         path = folder / f"{name}-photograph.png"
         Image.fromarray(getattr(skimage.data, name)()).save(path)
-        evidence = explain_photograph(classifier, path, folder / f"{name}-evidence", search="scoped")
+        out = folder / f"{name}-evidence"
+        evidence = explain_photograph(classifier, path, out, search="scoped", max_regions=SHOWN_REGIONS)
         console.print(f"{name}: {sentence(classifier, evidence)}", soft_wrap=True)
-        console.print(f"  picture: {folder / name}-evidence.png", soft_wrap=True)
+        console.print(f"  picture: {out}.png", soft_wrap=True)
