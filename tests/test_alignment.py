@@ -48,6 +48,9 @@ def test_gate_golden():
     assert chosen == GOLDEN["G27_gate"]["selected"]
     # X27: a gate on the largest probability alone would take this one
     assert not confidently_right(torch.tensor([[0.1, 0.9]]).log(), torch.tensor([0])).any()
+    # Eq. 5 as printed: any correct prediction, and no wrong one
+    eager = confidently_right(torch.tensor([[0.4, 0.3, 0.3], [0.4, 0.3, 0.3]]).log(), torch.tensor([0, 1]), above=0.0)
+    assert eager.tolist() == [True, False]
 
 
 def test_only_images_with_a_prior_and_no_more_than_asked():

@@ -105,7 +105,7 @@ class RunFolder:
             try:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
-                if number == len(lines) and not line.endswith("\n"):
+                if not line.endswith("\n"):
                     target.write_text("".join(lines[:-1]))
                     return
                 raise ValueError(f"RunFolder: {target}, line {number}: not JSON ({error}).") from error
