@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -26,7 +27,8 @@ from wherenot.report import (
 from wherenot.run import RunFolder
 from wherenot.search import parse_search, search_cost
 
-console = Console()
+# Into a file or a pipe, wide enough for a table; a terminal knows its own width.
+console = Console(width=None if sys.stdout.isatty() else 160)
 
 
 def run(command: object) -> None:
