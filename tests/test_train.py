@@ -44,6 +44,7 @@ METHODS = {
     "rrr": {"weight": 0.1},
     "xil": {"weight": 1.0},
     "megl": {"weight": 1.0, "layer": "features.8"},
+    "model_guidance": {"weight": 0.1},
     "random_regions": ALIGNED,
     "counterfactual": {"interval": 2, "confidence_above": 0.0},
 }

@@ -18,6 +18,7 @@ MethodName = Literal[
     "rrr",
     "xil",
     "megl",
+    "model_guidance",
     "random_regions",
     "counterfactual",
 ]
@@ -56,7 +57,7 @@ class MethodConfig:
     fill: Literal["mean", "black", "blur"] | None = None
     """What hidden pixels show."""
     layer: str | None = None
-    """XIL and MEGL: the layer whose Grad-CAM is used; left out, the end of the last convolutional block."""
+    """XIL, MEGL and Model Guidance: the layer of the Grad-CAM; left out, the end of the last block."""
 
 
 @dataclass(frozen=True, kw_only=True)

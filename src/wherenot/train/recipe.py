@@ -8,6 +8,7 @@ from typing import Any
 from wherenot.masking import Normalization
 from wherenot.methods import PRESETS, Counterfactual, Method, RandomRegions
 from wherenot.methods.megl import MEGL
+from wherenot.methods.model_guidance import ModelGuidance
 from wherenot.methods.rrr import RRR
 from wherenot.methods.xil import XIL
 from wherenot.regions import parse_partition
@@ -46,6 +47,7 @@ def build_method(config: MethodConfig, normalization: Normalization, seed: int) 
         "rrr": RRR(),
         "xil": XIL(),
         "megl": MEGL(),
+        "model_guidance": ModelGuidance(),
         "random_regions": RandomRegions(),
         "counterfactual": Counterfactual(),
     }[config.name]
