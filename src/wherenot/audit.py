@@ -32,7 +32,8 @@ from wherenot.models import Classifier
 from wherenot.priors import Prior
 from wherenot.regions import parse_partition, uint8_pixels
 from wherenot.run import RunFolder
-from wherenot.scoring import default_chunk, evaluating
+from wherenot.microbatch import default_chunk
+from wherenot.scoring import evaluating
 from wherenot.search import parse_search
 from wherenot.summary import metric_rows
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from wherenot.objective import Objective
+from wherenot.objective import FourTermObjective, Objective
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_ARRAYS = {"order": np.int64, "insertion": np.float64, "deletion": np.float64}
+_ARRAYS = {"order": np.int64, "insertion": np.float64, "deletion": np.float64, "values": np.float64}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,11 @@ class Evidence:
         order: Region indices by rank; may cover only the first few regions.
         insertion: p(target | the first r + 1 regions alone), in [0, 1].
         deletion: p(target | everything except them), in [0, 1].
+        values: The objective of each prefix.
         empty: p(target | nothing visible).
         full: p(target | the whole image).
+        empty_value: The objective of the empty set, a p(empty) + b (1 - p(full)).
+        full_value: The objective of all regions.
         target: The class explained.
         objective: The set function that ranked the regions.
         forwards: Masked images the model was shown for this result, the empty and the full one included.
@@ -39,8 +42,8 @@ class Evidence:
         >>> import numpy as np
         >>> evidence = Evidence(
         ...     labels=np.array([[0, 1, 1]]), order=np.array([1, 0]), insertion=np.array([0.8, 0.9]),
-        ...     deletion=np.array([0.2, 0.1]), empty=0.1, full=0.9, target=3, objective=Objective(), forwards=8,
-        ...     search="exact", fill="mean")
+        ...     deletion=np.array([0.2, 0.1]), values=np.array([1.6, 1.8]), empty=0.1, full=0.9,
+        ...     empty_value=0.2, full_value=1.8, target=3, objective=Objective(), forwards=8, search="exact", fill="mean")
         >>> evidence.gains.round(2).tolist()
         [1.4, 0.2]
         >>> evidence.map().tolist()
@@ -51,10 +54,13 @@ class Evidence:
     order: Int[np.ndarray, " R"]
     insertion: Float[np.ndarray, " R"]
     deletion: Float[np.ndarray, " R"]
+    values: Float[np.ndarray, " R"]
     empty: float
     full: float
+    empty_value: float
+    full_value: float
     target: int
-    objective: Objective
+    objective: Objective | FourTermObjective
     forwards: int
     search: str
     fill: str
@@ -63,16 +69,6 @@ class Evidence:
     def num_regions(self) -> int:
         """Regions of the partition, ranked or not."""
         return int(self.labels.max()) + 1
-
-    @property
-    def values(self) -> Float[np.ndarray, " R"]:
-        """The objective of each prefix."""
-        return self.objective.insertion * self.insertion + self.objective.deletion * (1 - self.deletion)
-
-    @property
-    def empty_value(self) -> float:
-        """The objective of the empty set, a p(empty) + b (1 - p(full))."""
-        return self.objective.insertion * self.empty + self.objective.deletion * (1 - self.full)
 
     @property
     def gains(self) -> Float[np.ndarray, " R"]:
@@ -106,8 +102,7 @@ class Evidence:
             leaves uncovered pixels at 0, which is the *largest* value before stretching.
         """
         ranked = -np.cumsum(np.abs(self.gains))
-        full_value = self.objective.insertion * self.full + self.objective.deletion * (1 - self.empty)
-        uncovered = ranked[-1] - abs(full_value - self.values[-1])
+        uncovered = ranked[-1] - abs(self.full_value - self.values[-1])
         by_region = np.full(self.num_regions, uncovered)
         by_region[self.order] = ranked
         spread = by_region.max() - by_region.min()
@@ -145,7 +140,8 @@ class Evidence:
                 labels = arrays["labels"]
             facts = json.loads(path.with_suffix(".json").read_text())
             facts |= {name: np.array(facts[name], dtype=dtype) for name, dtype in _ARRAYS.items()}
-            return cls(labels=labels, **{**facts, "objective": Objective(**facts["objective"])})
+            kind = FourTermObjective if "consistency" in facts["objective"] else Objective
+            return cls(labels=labels, **{**facts, "objective": kind(**facts["objective"])})
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"Evidence.load: {path} holds no evidence that can be read ({error}).") from error
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-FillName = Literal["mean", "black", "blur"]
+FillName = Literal["mean", "black", "blur", "drop"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ def fill_images(
     Args:
         fill: ``mean``: the colour that the normalisation maps to 0, or each image's own mean colour when none is
             known. ``black``: pixel value 0. ``blur``: the image under a Gaussian of 1/12 of its shorter side.
+            ``drop`` shows nothing in place of what is hidden and has no image; see `wherenot.dropping`.
             A tensor in the model's input space: one colour ``C 1 1``, one image ``C H W`` or one per image.
         images: The images, in the model's input space.
         normalization: How they were made from pixels; None if not known.
@@ -107,8 +108,13 @@ def fill_images(
             return normalization.apply(torch.zeros_like(images))
         case "blur":
             return _blur(images, sigma_px=min(images.shape[-2:]) / 12)
+        case "drop":
+            raise ValueError(
+                "fill_images: 'drop' hides regions of a vision transformer and has no pixels; here choose 'mean', 'black', "
+                "'blur' or a tensor."
+            )
         case _:
-            raise ValueError(f"fill_images: fill must be 'mean', 'black', 'blur' or a tensor, got {fill!r}.")
+            raise ValueError(f"fill_images: fill must be 'mean', 'black', 'blur', 'drop' or a tensor, got {fill!r}.")
 
 
 def _blur(images_BCHW: Tensor, sigma_px: float) -> Tensor:

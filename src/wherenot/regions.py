@@ -171,6 +171,22 @@ def uint8_pixels(
     return (rgb * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
+def region_centres(labels: Int[Tensor, "H W"]) -> Float[np.ndarray, "K 2"]:
+    """Centre of gravity of each region, (y, x) in shares of height and width.
+
+    Example:
+        >>> import torch
+        >>> region_centres(torch.tensor([[0, 1, 1]])).round(3).tolist()
+        [[0.5, 0.167], [0.5, 0.667]]
+    """
+    flat = labels.cpu().numpy()
+    height, width = flat.shape
+    pixels = np.bincount(flat.ravel())
+    rows, columns = np.divmod(np.arange(flat.size), width)
+    centres = [np.bincount(flat.ravel(), weights=at) / pixels for at in ((rows + 0.5) / height, (columns + 0.5) / width)]
+    return np.stack(centres, axis=1)
+
+
 def count_regions(labels: Int[Tensor, "B H W"]) -> list[int]:
     """Number of regions of each label map.
 

@@ -33,8 +33,12 @@ class SubsetScore(Protocol):
     A search knows neither the model nor the pixels; it sees images as indices and subsets as booleans.
     """
 
-    def __call__(self, image: Int[Tensor, " N"], keep: Bool[Tensor, "N K"], /) -> Float[Tensor, " N"]:
-        """Return the target's probability, in [0, 1], for image ``image[n]`` with only ``keep[n]`` visible."""
+    def __call__(self, image: Int[Tensor, " N"], keep: Bool[Tensor, "N K"], /) -> Float[Tensor, "N R"]:
+        """Return a reading of image ``image[n]`` with only ``keep[n]`` visible.
+
+        The first number is the target's probability, in [0, 1]; what follows (other targets, tokens, features) is an
+        agreement between the score and the objective.
+        """
         ...
 
 

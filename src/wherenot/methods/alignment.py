@@ -11,14 +11,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from wherenot.losses import Reduction, adaptive_log, deviation, redundancy, two_sided_redundancy
-from wherenot.masking import FillName, Normalization, fill_images
+from wherenot.masking import FillName, Normalization
 from wherenot.methods.base import Batch, Terms
 from wherenot.methods.gate import eligible
 from wherenot.objective import EVALUATION, TRAINING, Objective, log_odds
 from wherenot.priors import Phi, Prior
-from wherenot.regions import Slico, count_regions, label_maps
-from wherenot.scoring import RegionScore
-from wherenot.search import Exact, Ranking, Search, greedy_search
+from wherenot.regions import Slico, count_regions, label_maps, region_centres
+from wherenot.scoring import RegionScore, hiding
+from wherenot.search import Exact, Memo, Ranking, Search, greedy_search
 from wherenot.types import Partition
 
 Form = Literal["probability", "log", "adaptive_log"]
@@ -117,24 +117,17 @@ class Alignment:
         labels = (
             label_maps(images, self.partition, self.normalization) if batch.labels is None else batch.labels[chosen]
         )
-        score = RegionScore(
-            model,
-            images,
-            labels,
-            batch.targets[chosen],
-            fill_images(self.fill, images, self.normalization),
-            chunk=self.chunk,
-            keep_mode=self.legacy,
-        )
+        labels, hidden = hiding(model, images, labels, self.fill, self.normalization)
+        targets = batch.targets[chosen]
+        score = RegionScore(model, images, labels, targets, hidden, chunk=self.chunk, keep_mode=self.legacy)
         counts = count_regions(labels)
         rankings = greedy_search(
-            score,
+            Memo(score, counts, device=images.device),
             self.objective,
-            counts,
             search=self.search,
             max_regions=self.max_regions,
             stop_above=self.stop_above,
-            device=images.device,
+            centres=[region_centres(label_map) for label_map in labels],
         )
         priors = [batch.priors[index] for index in chosen.tolist()]
         off_prior = [

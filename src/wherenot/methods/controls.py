@@ -16,7 +16,7 @@ from wherenot.methods.gate import eligible
 from wherenot.objective import TRAINING, Objective
 from wherenot.priors import Phi, allowed_pixels
 from wherenot.regions import Slico, count_regions, label_maps
-from wherenot.scoring import RegionScore, evaluating
+from wherenot.scoring import RegionScore, evaluating, hiding
 from wherenot.types import Partition
 
 
@@ -64,6 +64,7 @@ class RandomRegions:
         labels = (
             label_maps(images, self.partition, self.normalization) if batch.labels is None else batch.labels[chosen]
         )
+        labels, hidden = hiding(model, images, labels, self.fill, self.normalization)
         counts = count_regions(labels)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         keep = torch.zeros(len(chosen), max(counts), dtype=torch.bool)
@@ -75,8 +76,7 @@ class RandomRegions:
         used = keep.any(1).nonzero()[:, 0]
         if len(used) == 0:
             return Terms(batch.logits.new_zeros(()), {"aligned": 0.0})
-        fill = fill_images(self.fill, images, self.normalization)
-        score = RegionScore(model, images, labels, batch.targets[chosen], fill)
+        score = RegionScore(model, images, labels, batch.targets[chosen], hidden)
         image = torch.cat([used, used]).to(images.device)
         odds = score.odds(image, torch.cat([keep[used], ~keep[used]]).to(images.device))
         loss = reduced(self.objective.log_penalty(odds[: len(used)], odds[len(used) :]))
