@@ -115,7 +115,9 @@ def test_greedy_finds_the_best_single_region():
         torch.zeros_like(image) + image.mean((2, 3), keepdim=True),
     )
     keeps = torch.tensor(list(itertools.product([False, True], repeat=4)))
-    p = dict(zip(map(tuple, keeps.tolist()), score(torch.zeros(16, dtype=torch.long), keeps)[:, 0].tolist(), strict=True))
+    p = dict(
+        zip(map(tuple, keeps.tolist()), score(torch.zeros(16, dtype=torch.long), keeps)[:, 0].tolist(), strict=True)
+    )
     value = {
         region: p[tuple(i == region for i in range(4))] + 1 - p[tuple(i != region for i in range(4))]
         for region in range(4)

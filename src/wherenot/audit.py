@@ -28,11 +28,12 @@ from wherenot.metrics import (
     pointing_touch,
     region_coverage,
 )
+from wherenot.microbatch import default_chunk
 from wherenot.models import Classifier
 from wherenot.priors import Prior
+from wherenot.region_cache import CachedPartition, default_cache
 from wherenot.regions import parse_partition, uint8_pixels
 from wherenot.run import RunFolder
-from wherenot.microbatch import default_chunk
 from wherenot.scoring import evaluating
 from wherenot.search import parse_search
 from wherenot.summary import metric_rows
@@ -214,29 +215,27 @@ class _Auditor:
         answers: Tensor,
         records: dict[tuple[str, str], dict[str, Any]],
     ) -> None:
-        """Search the evidence for the true label and, where it differs, for the predicted one."""
+        """Search the evidence for the true label and for the predicted one, with shared forwards."""
         labels = torch.tensor([sample.label for sample, _, _ in read])
-        predicted = answers.argmax(1)
-        wrong = (predicted != labels).nonzero()[:, 0]
-        rows = torch.cat([torch.arange(len(read)), wrong])
         found = explain(
             self._classifier,
-            images[rows],
-            torch.cat([labels, predicted[wrong]]),
-            regions=parse_partition(self._config.partition),
+            images,
+            torch.stack([labels, answers.argmax(1)], dim=1),
+            regions=CachedPartition(parse_partition(self._config.partition), default_cache() / "regions"),
             fill=self._config.fill,
             search=parse_search(self._config.search),
+            chunk=None,  # the same on every machine and every time, so that an audit can be repeated
         )
-        for_predicted = dict(zip(wrong.tolist(), found[len(read) :], strict=True))
         pixels = uint8_pixels(images, self._classifier.normalization)
         for row, (sample, _, prior) in enumerate(read):
             record = records[_key(sample)]
-            record["true"] = measures(found[row], prior)
+            true, predicted = found[2 * row : 2 * row + 2]
+            record["true"] = measures(true, prior)
             record["predicted_evidence"] = (
-                measures(for_predicted[row], prior) if row in for_predicted else record["true"]
+                record["true"] if predicted.target == true.target else measures(predicted, prior)
             )
             record["evidence_file"] = f"evidence/{self._numbers[_key(sample)]:06d}.npz"
-            _save_picture(self._folder.path / record["evidence_file"], pixels[row], found[row], prior)
+            _save_picture(self._folder.path / record["evidence_file"], pixels[row], true, prior)
 
 
 def measures(evidence: Evidence, prior: Prior | None) -> dict[str, Any]:

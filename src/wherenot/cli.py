@@ -12,12 +12,11 @@ import tyro
 from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 
 import wherenot
+from wherenot.masking import FillName
+from wherenot.search import SearchName
 from wherenot.train.config import TrainConfig, read_config
 
 _HINT = "wherenot COMMAND --help explains a command; wherenot --version prints the version."
-
-Fill = Literal["mean", "black", "blur"]
-SearchName = Literal["exact", "scoped"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ class Explain:
     Try:
       wherenot explain cat.jpg --model efficientnet-lite0
       wherenot explain *.jpg --model google/vit-base-patch16-224 --target "tabby cat"
-      wherenot explain cat.jpg --model runs/mine --max-regions 10 --search scoped
+      wherenot explain cat.jpg --model runs/mine --max-regions 10 --search fast
     """
 
     images: Positional[tuple[Path, ...]]
@@ -56,11 +55,11 @@ class Explain:
     target: str | None = None
     """Class to explain, by name or number; left out, what the model predicts."""
     partition: str = "slico:50"
-    """How images are cut: slico:50 or grid:7x7."""
-    fill: Fill = "mean"
-    """What hidden pixels show."""
+    """How images are cut: slico:50, grid:7x7, opencv-slico:50 or seeds:50."""
+    fill: FillName = "mean"
+    """What hidden pixels show; drop: hidden patches of a vision transformer leave its sequence."""
     search: SearchName = "exact"
-    """exact, or scoped: a third of the forwards, nearly the same order."""
+    """How the order is found: exact; fast and turbo take a quarter of the forwards; the others are for comparison."""
     max_regions: int | None = None
     """Stop after so many regions; left out, all are ordered."""
     out: Path = Path("runs/explain")
@@ -87,11 +86,11 @@ class Audit:
     max_images: int | None = None
     """Images per split whose evidence is searched; all images count for accuracy."""
     partition: str = "slico:50"
-    """How images are cut: slico:50 or grid:7x7."""
-    fill: Fill = "mean"
-    """What hidden pixels show."""
+    """How images are cut: slico:50, grid:7x7, opencv-slico:50 or seeds:50."""
+    fill: FillName = "mean"
+    """What hidden pixels show; drop: hidden patches of a vision transformer leave its sequence."""
     search: SearchName = "exact"
-    """exact, or scoped: a third of the forwards, nearly the same order."""
+    """How the order is found: exact; fast and turbo take a quarter of the forwards; the others are for comparison."""
     name: str | None = None
     """What tables call this run; left out, the model's name."""
     seed: int = 0
@@ -137,6 +136,39 @@ class Compare:
     """Folder for comparison.md and report.html."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure the searches: forwards, quality against the plain loop, and time.
+
+    Goes on where it stopped when called again with the same settings.
+
+    Try:
+      wherenot bench search --limit 4 --timed 2
+      wherenot bench search --against authors --out runs/bench
+    """
+
+    what: Positional[Literal["search"]]
+    """What is measured."""
+    model: str = "efficientnet-lite0"
+    """A run folder, efficientnet-lite0, or a transformers id or path."""
+    images: Path | None = None
+    """Folder of photographs; left out, 66 views of the eleven photographs that scikit-image and scikit-learn ship."""
+    searches: tuple[SearchName, ...] = ("exact", "scoped", "lazy", "fast", "turbo")
+    """Searches to measure."""
+    partition: str = "slico:50"
+    """How images are cut: slico:50, grid:7x7, opencv-slico:50 or seeds:50."""
+    limit: int | None = None
+    """Measure the quality on the first so many images."""
+    timed: int = 8
+    """Measure the time on so many images in flight; 0 measures none."""
+    against: Literal["authors"] | None = None
+    """Time the authors' two loops on the same images, too."""
+    compile: bool = False
+    """Run the timed forwards through torch.compile."""
+    out: Path | None = None
+    """Run folder; left out, runs/bench-search-MODEL."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 if it did what was asked."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -151,6 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 | Annotated[Audit, subcommand("audit")]
                 | Annotated[Train, _train_subcommand(arguments)]
                 | Annotated[Compare, subcommand("compare")]
+                | Annotated[Bench, subcommand("bench")]
             ],
             prog="wherenot",
             description=f"{wherenot.__doc__}\n\n{_HINT}",

@@ -12,6 +12,7 @@ from wherenot.audit import AuditConfig, audit, default_splits
 from wherenot.data import Dataset, load_dataset
 from wherenot.evidence import Evidence
 from wherenot.explain import explain
+from wherenot.masking import FillName
 from wherenot.models import Classifier, load_classifier, read_photograph
 from wherenot.progress import progress_bar
 from wherenot.regions import label_maps, parse_partition
@@ -25,7 +26,7 @@ from wherenot.report import (
     write_report,
 )
 from wherenot.run import RunFolder
-from wherenot.search import parse_search, search_cost
+from wherenot.search import SearchName, parse_search, search_cost
 
 # Into a file or a pipe, wide enough for a table; a terminal knows its own width.
 console = Console(width=None if sys.stdout.isatty() else 160)
@@ -50,6 +51,8 @@ def run(command: object) -> None:
             console.print(f"model: {out / 'model'}", soft_wrap=True)
         case cli.Compare():
             run_compare(command.runs, command.out)
+        case cli.Bench():
+            run_bench(command)
         case _:
             raise AssertionError(f"no such command: {command}")
 
@@ -92,8 +95,8 @@ def explain_photograph(
     *,
     target: int | None = None,
     partition: str = "slico:50",
-    fill: cli.Fill = "mean",
-    search: cli.SearchName = "exact",
+    fill: FillName = "mean",
+    search: SearchName = "exact",
     max_regions: int | None = None,
 ) -> Evidence:
     """Explain one photograph, with a bar, and write picture, numbers and regions to ``out`` .png, .json and .npz."""
@@ -184,3 +187,41 @@ def run_compare(paths: tuple[Path, ...], out: Path) -> None:
     report = write_report(list(paths), folder.path / "report.html")
     console.print(comparison_table(rows))
     console.print(f"table: {folder.path / 'comparison.md'}\nreport: {report}", soft_wrap=True)
+
+
+def run_bench(command: cli.Bench) -> None:
+    """Measure the searches, with a bar, and print the tables."""
+    from rich.table import Table
+
+    from wherenot.bench.run import bench_search, tables
+
+    classifier = load_classifier(command.model)
+    out = command.out or Path("runs") / f"bench-{command.what}-{Path(command.model).name}"
+    with progress_bar() as bar:
+        task = bar.add_task("bench search", total=None, note="images")
+
+        def on_image(name: str, left: int) -> None:
+            done = bar.tasks[task].completed
+            bar.update(task, total=done + left, advance=float(not name.startswith("time of")), note=name)
+
+        rows, timings = bench_search(
+            classifier,
+            out,
+            model=command.model,
+            images=command.images,
+            searches=command.searches,
+            partition=command.partition,
+            limit=command.limit,
+            timed=command.timed,
+            authors=command.against == "authors",
+            compiled=command.compile,
+            on_image=on_image,
+        )
+    for title, headings, cells in tables(rows, timings):
+        table = Table(title=title)
+        for heading in headings:
+            table.add_column(heading, justify="left" if heading == "search" else "right")
+        for line in cells:
+            table.add_row(*line)
+        console.print(table)
+    console.print(f"tables: {out / 'tables.md'}", soft_wrap=True)

@@ -43,7 +43,8 @@ class Evidence:
         >>> evidence = Evidence(
         ...     labels=np.array([[0, 1, 1]]), order=np.array([1, 0]), insertion=np.array([0.8, 0.9]),
         ...     deletion=np.array([0.2, 0.1]), values=np.array([1.6, 1.8]), empty=0.1, full=0.9,
-        ...     empty_value=0.2, full_value=1.8, target=3, objective=Objective(), forwards=8, search="exact", fill="mean")
+        ...     empty_value=0.2, full_value=1.8, target=3, objective=Objective(), forwards=8,
+        ...     search="exact", fill="mean")
         >>> evidence.gains.round(2).tolist()
         [1.4, 0.2]
         >>> evidence.map().tolist()

@@ -91,9 +91,7 @@ def explain(
     if targets is None:
         targets = predicted_classes(model, images, chunk=chunk if isinstance(chunk, int) else None)
     score_type = FourTermScore if isinstance(objective, FourTermObjective) else RegionScore
-    score = score_type(
-        model, images, labels, targets, hidden, chunk=chunk, autocast=autocast, on_forward=on_forward
-    )
+    score = score_type(model, images, labels, targets, hidden, chunk=chunk, autocast=autocast, on_forward=on_forward)
     memo = Memo(score, counts, device=images.device)
     per_image = 1 if targets.ndim == 1 else targets.shape[1]
     rankings = greedy_search(

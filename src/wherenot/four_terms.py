@@ -67,5 +67,3 @@ class FourTermScore(RegionScore):
         finally:
             for hook in hooks:
                 hook.remove()
-
-

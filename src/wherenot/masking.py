@@ -110,8 +110,8 @@ def fill_images(
             return _blur(images, sigma_px=min(images.shape[-2:]) / 12)
         case "drop":
             raise ValueError(
-                "fill_images: 'drop' hides regions of a vision transformer and has no pixels; here choose 'mean', 'black', "
-                "'blur' or a tensor."
+                "fill_images: 'drop' hides regions of a vision transformer and has no pixels; here choose 'mean', "
+                "'black', 'blur' or a tensor."
             )
         case _:
             raise ValueError(f"fill_images: fill must be 'mean', 'black', 'blur', 'drop' or a tensor, got {fill!r}.")
@@ -138,7 +138,7 @@ def show(
 ) -> Float[Tensor, "N C H W"]:
     """Masked images: image ``image[n]`` with the regions ``keep[n]`` visible and the fill everywhere else.
 
-    One gather from the label maps; no dense mask per region is ever built.
+    One gather per image from its label map; no dense mask per region is ever built.
 
     Args:
         images: The images.
@@ -162,9 +162,15 @@ def show(
     """
     if len(image) and int(labels.max()) >= keep.shape[1]:
         raise ValueError(f"show: labels go up to {int(labels.max())}, keep has only {keep.shape[1]} regions.")
-    labels_NHW = labels[image]
-    keep_NHW = keep.gather(1, labels_NHW.flatten(1)).view_as(labels_NHW)
-    return show_pixels(images[image], keep_NHW, fill[image])
+    # Neighbouring rows mostly show the same image: read it where it lies, once, instead of copying it for each row.
+    runs, lengths = image.unique_consecutive(return_counts=True)
+    shown = []
+    for index, keep_nK in zip(runs.tolist(), keep.split(lengths.tolist()), strict=True):
+        keep_nHW = keep_nK.index_select(1, labels[index].flatten()).view(-1, *labels.shape[1:])
+        shown.append(torch.where(keep_nHW[:, None], images[index], fill[index]))
+    if len(shown) == 1:
+        return shown[0]
+    return torch.cat(shown) if shown else images[:0].clone()
 
 
 def show_pixels(

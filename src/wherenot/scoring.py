@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -117,8 +117,12 @@ class RegionScore:
     @torch.no_grad()
     def __call__(self, image: Int[Tensor, " N"], keep: Bool[Tensor, "N K"]) -> Float[Tensor, "N T"]:
         """Return the targets' probabilities, in [0, 1], for each subset."""
+        with nullcontext() if self._keep_mode else evaluating(self._model):
+            return self._readings(image, keep)
+
+    def _readings(self, image: Tensor, keep: Tensor) -> Tensor:
         if self._measures and len(image) >= _WORTH_MEASURING:
-            self._batch = self._measured()
+            self._batch = measured(self._model, self._images, self._forward, variant=self._autocast)
             self._measures = False
         readings: list[Tensor] = []
         rows: list[Tensor] = []
@@ -163,7 +167,9 @@ class RegionScore:
         return list(rows.split(self._batch.size)) if len(rows) else []
 
     def _odds(self, image_N: Tensor, keep_NK: Tensor) -> Tensor:
-        return log_odds(self._logits(image_N, keep_NK), self._targets[image_N, 0])
+        # Inside, not around the caller: a checkpointed chunk runs again in the backward pass.
+        with nullcontext() if self._keep_mode else evaluating(self._model):
+            return log_odds(self._logits(image_N, keep_NK), self._targets[image_N, 0])
 
     def _logits(self, image_N: Tensor, keep_NK: Tensor) -> Tensor:
         if isinstance(self._fill, Dropping):
@@ -180,12 +186,10 @@ class RegionScore:
     def _forward(self, images_NCHW: Tensor) -> Tensor:
         if self._batch.channels_last:
             images_NCHW = images_NCHW.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
-            if self._keep_mode:
-                return self._model(images_NCHW)
-            # Inside, not around the caller: a checkpointed chunk runs again in the backward pass.
-            with evaluating(self._model):
-                return self._model(images_NCHW)
+        if self._autocast is None:
+            return self._model(images_NCHW)
+        with torch.autocast(self.device.type, self._autocast):
+            return self._model(images_NCHW)
 
     def _read(self, logits_NL: Tensor, image_N: Tensor) -> Tensor:
         if not self._seen_logits:
@@ -193,12 +197,6 @@ class RegionScore:
             self._seen_logits = True
         targets = self._targets[image_N]
         return torch.stack([log_odds(logits_NL, column).sigmoid() for column in targets.unbind(1)], dim=1)
-
-    def _measured(self) -> MicroBatch:
-        def forward(images: Tensor) -> Tensor:
-            return self._forward(images)
-
-        return measured(self._model, self._images, forward, variant=self._autocast)
 
     def _count(self, images: int) -> None:
         self.forwards += images
@@ -232,8 +230,8 @@ def hiding(
 def _refuse_probabilities(logits_NL: Float[Tensor, "N L"]) -> None:
     """Rows of numbers in [0, 1] that sum to 1 are no logits."""
     rows = logits_NL.float()
-    if bool(((rows >= 0).all() & ((rows.sum(1) - 1).abs() < 1e-4).all())):
+    if bool((rows >= 0).all() & ((rows.sum(1) - 1).abs() < 1e-4).all()):
         raise ValueError(
-            "RegionScore: the model seems to give probabilities (every row is >= 0 and sums to 1); it must give logits. "
-            "Leave out its softmax, or hand over their logarithm."
+            "RegionScore: the model seems to give probabilities (every row is >= 0 and sums to 1); it must give "
+            "logits. Leave out its softmax, or hand over their logarithm."
         )

@@ -6,6 +6,7 @@ A search knows no model and no image: it asks for values of subsets and answers 
 from wherenot.search.bidirectional import Bidirectional, Eagle
 from wherenot.search.engine import greedy_search, search_cost
 from wherenot.search.exact import Exact
+from wherenot.search.fast import Fast, Turbo
 from wherenot.search.lazy import Lazy
 from wherenot.search.memo import Memo, Request, Subset, keep_rows, subset_of
 from wherenot.search.names import SEARCHES, SearchName, parse_search
@@ -19,6 +20,7 @@ __all__ = [
     "Bidirectional",
     "Eagle",
     "Exact",
+    "Fast",
     "Lazy",
     "Memo",
     "Ranking",
@@ -27,6 +29,7 @@ __all__ = [
     "Search",
     "SearchName",
     "Subset",
+    "Turbo",
     "Walk",
     "descending",
     "greedy_search",

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from wherenot.objective import FourTermObjective, Objective
 from wherenot.search.exact import Exact
+from wherenot.search.fast import Fast
 from wherenot.search.memo import Memo, Request
 from wherenot.search.values import values_of
 from wherenot.search.walk import Ranking, Search, Steps, Walk
@@ -41,14 +42,14 @@ def greedy_search(
         stop_above: Stop after the region that lifts p(y | prefix) above this; None never stops.
         targets: The first so many numbers of each reading are probabilities of different targets; each gets an order
             of its own, and all share the forwards.
-        centres: Centre of each region of each image, (y, x) in shares of its size; only `Turbo` needs them.
+        centres: Centre of each region of each image, (y, x) in shares of its size; `Fast` and `Turbo` need them.
 
     Returns:
         One ranking per image and target, image by image. None depends on the other images.
 
     Raises:
-        ValueError: For `max_regions` below 1; for several targets with four terms; or if the score answers with
-            numbers that are not finite.
+        ValueError: For `max_regions` below 1; for several targets, `Fast` or `Turbo` with four terms; or if the
+            score answers with numbers that are not finite.
 
     Example:
         >>> import torch
@@ -66,6 +67,11 @@ def greedy_search(
         raise ValueError(f"greedy_search: max_regions must be >= 1 or None, got {max_regions}.")
     if targets != 1 and isinstance(objective, FourTermObjective):
         raise ValueError(f"greedy_search: the four-term objective explains one target at a time, got {targets}.")
+    if isinstance(search, Fast) and isinstance(objective, FourTermObjective):
+        raise ValueError(
+            f"greedy_search: {type(search).__name__} does not score every region alone, which the four-term objective "
+            "compares them by; choose exact, scoped, bidirectional, eagle or lazy."
+        )
     images = [image for image in range(len(memo.num_regions)) for _ in range(targets)]
     walks = [
         Walk(

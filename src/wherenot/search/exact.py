@@ -15,8 +15,8 @@ class Exact(Search):
     $O \le \bar O$ whatever the model says (for insertion and deletion $I = a\,p(S)$ and $O = b\,(1 - p(V \setminus S))
     \le b$, as a probability is never negative). So once I is read, $F(S) \le I(S) + \bar O$. Every round reads I of all
     candidates, then O from the largest I downwards, and stops when the best F so far exceeds the next candidate's
-    $I + \bar O$: neither that candidate nor any after it can win, or tie. This holds for all weights a, b >= 0, for every fill
-    and for every model; the order is that of the plain loop, forward for forward the same values.
+    $I + \bar O$: neither that candidate nor any after it can win, or tie. This holds for all weights a, b >= 0, for
+    every fill and for every model; order and values are those of the plain loop.
 
     Args:
         wave: Candidates whose O is read at a time. More make fewer and larger batches, which a GPU with few images in
@@ -51,5 +51,3 @@ class Exact(Search):
     def most_forwards(self, num_regions: int, max_regions: int) -> int:
         """Two for every candidate of every round."""
         return sum(2 * (num_regions - step) for step in range(max_regions))
-
-

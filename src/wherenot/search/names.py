@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 from wherenot.search.bidirectional import Bidirectional, Eagle
 from wherenot.search.exact import Exact
+from wherenot.search.fast import Fast, Turbo
 from wherenot.search.lazy import Lazy
 from wherenot.search.scoped import Scoped
 from wherenot.search.walk import Search
 
-SearchName = Literal["exact", "scoped", "bidirectional", "eagle", "lazy"]
+SearchName = Literal["exact", "scoped", "bidirectional", "eagle", "lazy", "fast", "turbo"]
 
 SEARCHES: dict[SearchName, Search] = {
     "exact": Exact(),
@@ -18,6 +19,8 @@ SEARCHES: dict[SearchName, Search] = {
     "bidirectional": Bidirectional(),
     "eagle": Eagle(),
     "lazy": Lazy(),
+    "fast": Fast(),
+    "turbo": Turbo(),
 }
 
 
@@ -31,6 +34,7 @@ def parse_search(name: str) -> Search:
         >>> parse_search("scoped")
         Scoped(scope=8, update=20)
     """
-    if name not in get_args(SearchName):
-        raise ValueError(f"parse_search: no search is called {name!r}; choose one of {', '.join(SEARCHES)}.")
-    return SEARCHES[name]
+    for known, search in SEARCHES.items():
+        if known == name:
+            return search
+    raise ValueError(f"parse_search: no search is called {name!r}; choose one of {', '.join(SEARCHES)}.")

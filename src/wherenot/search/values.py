@@ -1,8 +1,8 @@
 r"""The objective as a search sees it: one number per subset, in two parts that are read apart.
 
-Every objective here is $F(S) = I(S) + O(V \setminus S)$: the *inside* is read from the image of which only S is visible,
-the *outside* from the image of which everything but S is visible. Each costs one forward, each has a known maximum. So
-when one part is read, F is bounded before the other is paid for.
+Every objective here is $F(S) = I(S) + O(V \setminus S)$: the *inside* is read from the image of which only S is
+visible, the *outside* from the image of which everything but S is visible. Each costs one forward, each has a known
+maximum. So when one part is read, F is bounded before the other is paid for.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ class PairValues:
         self.most_outside = objective.deletion
 
     def inside(self, subset: Subset) -> float:
-        """a p(S)."""
+        """A p(S)."""
         return self._objective.insertion * float(self._known[subset][self._column])
 
     def outside(self, subset: Subset) -> float:
-        """b (1 - p(V without S))."""
+        """B (1 - p(V without S))."""
         return self._objective.deletion * (1 - float(self._known[self._everything & ~subset][self._column]))
 
     def most_inside(self, subset: Subset) -> float:  # noqa: ARG002 - the same for every subset
-        """a."""
+        """A."""
         return self._objective.insertion
 
     def free(self, subset: Subset) -> float:  # noqa: ARG002
@@ -97,9 +97,9 @@ class FourTermValues:
     def inside(self, subset: Subset) -> float:
         """Confidence, effectiveness and consistency of the subset, weighted."""
         probability, confidence = self._known[subset][:2]
-        return float(
-            self._objective.consistency * probability + self._objective.confidence * confidence
-        ) + self.free(subset)
+        return float(self._objective.consistency * probability + self._objective.confidence * confidence) + self.free(
+            subset
+        )
 
     def outside(self, subset: Subset) -> float:
         """Collaboration, weighted."""

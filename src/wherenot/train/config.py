@@ -9,6 +9,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from wherenot.masking import FillName
+from wherenot.search import SearchName
+
 MethodName = Literal[
     "finetune",
     "paper",
@@ -46,15 +49,15 @@ class MethodConfig:
     """Alignment: regions searched per image (k)."""
     stop_above: float | None = None
     """Alignment: stop searching once the chosen regions alone give the label more than this."""
-    search: Literal["exact", "scoped"] | None = None
-    """Alignment: which candidates each round of the search scores."""
+    search: SearchName | None = None
+    """Alignment: how evidence is searched."""
     tau: float | None = None
     """A region is on-prior from this overlap on."""
     phi: Literal["coverage", "iou", "prior_fraction", "min"] | None = None
     """How overlap is measured."""
     partition: str | None = None
-    """How images are cut: slico:50 or grid:7x7."""
-    fill: Literal["mean", "black", "blur"] | None = None
+    """How images are cut: slico:50, grid:7x7, opencv-slico:50 or seeds:50."""
+    fill: FillName | None = None
     """What hidden pixels show."""
     layer: str | None = None
     """XIL, MEGL and Model Guidance: the layer of the Grad-CAM; left out, the end of the last block."""

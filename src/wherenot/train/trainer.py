@@ -16,19 +16,23 @@ from wherenot.data import Dataset
 from wherenot.methods import Batch, Method
 from wherenot.models import Preprocess
 from wherenot.priors import Prior
+from wherenot.regions import label_maps
+from wherenot.types import Partition
 
 _KEPT_BYTES = 256 * 2**20
 
 
 class ImageSet(TorchDataset[dict[str, Any]]):
-    """Samples as a trainer wants them: model input, label and prior.
+    """Samples as a trainer wants them: model input, label, prior and, with a partition, the regions of the image.
 
-    A set small enough to stay in memory (256 MB of model input) is read once and kept.
+    Images are cut where they are read, in the workers of the data loader. A set small enough to stay in memory (256 MB
+    of model input) is read once and kept.
     """
 
-    def __init__(self, dataset: Dataset, preprocess: Preprocess) -> None:
+    def __init__(self, dataset: Dataset, preprocess: Preprocess, partition: Partition | None = None) -> None:
         self._samples = dataset.samples
         self._preprocess = preprocess
+        self._partition = partition
         self._kept: dict[int, dict[str, Any]] = {}
         self._keeps = len(dataset.samples) * preprocess.height * preprocess.width * 12 <= _KEPT_BYTES
 
@@ -41,23 +45,34 @@ class ImageSet(TorchDataset[dict[str, Any]]):
             return self._kept[index]
         sample = self._samples[index]
         prior = sample.read_prior()
+        pixel_values = self._preprocess(sample.read_image())
         item = {
-            "pixel_values": self._preprocess(sample.read_image()),
+            "pixel_values": pixel_values,
             "labels": sample.label,
             "priors": None if prior is None else self._preprocess.prior(prior),
         }
+        if self._partition is not None and item["priors"] is not None:
+            item["regions"] = label_maps(pixel_values[None], self._partition, self._preprocess.normalization)[0].short()
         if self._keeps:
             self._kept[index] = item
         return item
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Stack images and labels; priors stay a list, one per image."""
-    return {
-        "pixel_values": torch.stack([item["pixel_values"] for item in items]),
+    """Stack images, labels and regions; priors stay a list, one per image.
+
+    An image without a prior has one region: nobody will ask for its evidence.
+    """
+    images = torch.stack([item["pixel_values"] for item in items])
+    batch = {
+        "pixel_values": images,
         "labels": torch.tensor([item["labels"] for item in items]),
         "priors": [item["priors"] for item in items],
     }
+    if any("regions" in item for item in items):
+        one = torch.zeros(images.shape[-2:], dtype=torch.short)
+        batch["regions"] = torch.stack([item.get("regions", one) for item in items])
+    return batch
 
 
 class TaskModel(nn.Module):
@@ -92,7 +107,8 @@ class MethodMixin:
     """Adds a method's terms to the task loss of a `Trainer`: put it before the trainer class.
 
     Batches bring ``priors``, a list with one `Prior` or None per image, beside ``pixel_values`` and ``labels``; the
-    model never sees it. With gradient accumulation the terms weigh the same as without.
+    model never sees it; nor ``regions``, label maps, which are optional. With gradient accumulation the terms weigh the
+    same as without.
 
     Attributes:
         method: What is added; None adds nothing.
@@ -105,6 +121,7 @@ class MethodMixin:
 
     method: Method | None = None
     on_terms: Callable[[int, dict[str, float]], None] | None = None
+    _asked: LogitsOf | None = None
 
     def compute_loss(
         self,
@@ -116,15 +133,23 @@ class MethodMixin:
         """Task loss plus the method's terms; during evaluation the task loss alone."""
         inputs = dict(inputs)
         priors: list[Prior | None] = inputs.pop("priors", None) or [None] * len(inputs["labels"])
+        regions: Tensor | None = inputs.pop("regions", None)
         loss, outputs = super().compute_loss(  # pyright: ignore[reportAttributeAccessIssue]
             model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
         if self.method is not None and model.training:
             step = self.state.global_step + 1  # pyright: ignore[reportAttributeAccessIssue]
             batch = Batch(
-                images=inputs["pixel_values"], targets=inputs["labels"], logits=outputs["logits"], priors=priors
+                images=inputs["pixel_values"],
+                targets=inputs["labels"],
+                logits=outputs["logits"],
+                priors=priors,
+                labels=None if regions is None else regions.long(),
             )
-            terms = self.method(LogitsOf(model), batch, step)
+            # One wrapper for all steps: what is measured of a model once is remembered with it.
+            if self._asked is None or self._asked.model is not model:
+                self._asked = LogitsOf(model)
+            terms = self.method(self._asked, batch, step)
             # Trainer divides the loss by the accumulation steps unless the model has already done so; then the
             # model's own loss is scaled and ours is not.
             scaled = self.model_accepts_loss_kwargs and num_items_in_batch is not None  # pyright: ignore[reportAttributeAccessIssue]

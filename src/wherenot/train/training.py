@@ -19,6 +19,7 @@ from transformers.utils import logging
 from wherenot.data import DataError, Dataset, hold_out, load_dataset
 from wherenot.methods import Method
 from wherenot.models import build_classifier
+from wherenot.region_cache import CachedPartition, default_cache
 from wherenot.run import RunFolder
 from wherenot.train.config import TrainConfig, config_dict
 from wherenot.train.progress import TrainingProgress
@@ -94,7 +95,10 @@ def _trainer(
     set_seed(config.seed)
     checkpoints = folder.path / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
-    train_set = ImageSet(dataset.split("train"), preprocess)
+    partition = getattr(method, "partition", None)
+    if partition is not None:
+        partition = CachedPartition(partition, default_cache() / "regions")
+    train_set = ImageSet(dataset.split("train"), preprocess, partition)
     steps = plan.epochs * -(-len(train_set) // plan.batch_size)
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
