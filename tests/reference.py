@@ -55,6 +55,74 @@ def scoped_order(p, num_regions, a, b, scope, update):
     return order, len(scored)
 
 
+def bidirectional_order(value, num_regions, pending, effect=lambda subset: 0.0):
+    """LIMA's second version; `value` is F of a set, `effect` the part of F that is effectiveness.
+
+    Score every candidate in front and append the best. If more than `pending` candidates were there, take the `pending`
+    with the lowest score (their effectiveness counted behind), leave out the best, score each behind exactly, and
+    append the lowest to the back. One that is left is appended to the front.
+    """
+    front, back = [], []
+    while True:
+        candidates = [c for c in range(num_regions) if c not in front and c not in back]
+        if len(candidates) <= 1:
+            return front + candidates + back[::-1]
+        score = {c: value({*front, c}) for c in candidates}
+        best = max(candidates, key=lambda c: score[c])
+        if len(candidates) > pending:
+            low = {c: score[c] - effect({*front, c}) + effect({*back, c}) for c in candidates}
+            pool = sorted(candidates, key=lambda c: low[c])[:pending]
+            pool = [c for c in pool if c != best]
+            back.append(min(sorted(pool), key=lambda c: value({*back, c})))
+        front.append(best)
+
+
+def eagle_order(value, num_regions, scope, pending, update):
+    """EAGLE's loop: scoped in front; behind, the last of the first scan, later the best to hide of the queue's tail."""
+    everything = set(range(num_regions))
+    queue, front, back = list(range(num_regions)), [], []
+    step = 0
+    while len(queue) > 1:
+        looked_at = queue if step % update == 0 else queue[:scope]
+        score = {c: value({*front, c}) for c in looked_at}
+        if step % update == 0:
+            queue = sorted(queue, key=lambda c: -score[c])
+        best = max(looked_at, key=lambda c: score[c])
+        queue.remove(best)
+        front.append(best)
+        if step == 0:
+            back.append(queue.pop())
+        elif len(queue) > pending:
+            tail = queue[-pending:]
+            worst = max(tail, key=lambda c: value(everything - {*back, c}))
+            queue.remove(worst)
+            back.append(worst)
+        step += 1
+    return front + queue + back[::-1]
+
+
+def four_terms(probabilities, features, subset, everything, target, weights):
+    """Confidence, effectiveness, consistency and collaboration of a subset, weighted as given."""
+    inside = probabilities(subset)
+    entropy = -sum(p * math.log(p + 1e-7) for p in inside)
+    sure = 1 - entropy / math.log(len(inside))
+    consistency, collaboration = inside[target], 1 - probabilities(everything - subset)[target]
+    terms = (sure, effectiveness(features, subset), consistency, collaboration)
+    return sum(weight * term for weight, term in zip(weights, terms, strict=True))
+
+
+def effectiveness(features, subset):
+    """Sum over the subset of the angle to the nearest other, in half turns."""
+    if len(subset) < 2:
+        return 0.0
+
+    def angle(one, other):
+        cosine = sum(a * b for a, b in zip(one, other, strict=True)) / (math.hypot(*one) * math.hypot(*other))
+        return math.acos(max(-1.0, min(1.0, cosine))) / math.pi
+
+    return sum(min(angle(features[i], features[j]) for j in subset if j != i) for i in subset)
+
+
 def masked_image(image, labels, visible, fill):
     """Copy a pixel if its region is visible, else take the fill's."""
     shown = np.array(fill, dtype=image.dtype)

@@ -14,7 +14,14 @@ LABELS = np.array([[0, 1, 1], [2, 2, 2], [3, 3, 3]])
 
 
 def golden_evidence(objective=EVALUATION, ranks=4):
+    def value(insertion, deletion):
+        return reference.objective_value(insertion, deletion, objective.insertion, objective.deletion)
+
+    insertion, deletion = GREEDY["ins"][:ranks], GREEDY["dele"][:ranks]
     return Evidence(
+        values=np.array([value(*pair) for pair in zip(insertion, deletion, strict=True)]),
+        empty_value=value(GREEDY["p_empty"], GREEDY["p_full"]),
+        full_value=value(GREEDY["p_full"], GREEDY["p_empty"]),
         labels=LABELS,
         order=np.array(GREEDY["order21"][:ranks]),
         insertion=np.array(GREEDY["ins"][:ranks]),
@@ -76,7 +83,7 @@ def test_uncovered_pixels_have_the_minimum(ranks):
 
 
 def test_a_map_without_spread_shows_the_first_region():
-    flat = replace(golden_evidence(), insertion=np.full(4, 0.5), deletion=np.full(4, 0.5), empty=0.5, full=0.5)
+    flat = replace(golden_evidence(), values=np.ones(4), empty_value=1.0, full_value=1.0)
     assert np.array_equal(flat.map(), flat.top_region.astype(float))
 
 

@@ -87,7 +87,7 @@ def test_a_tensor_fills_as_colour_image_or_batch():
 
 @pytest.mark.usefixtures("unhooked")
 def test_wrong_names_and_channels_are_named():
-    with pytest.raises(ValueError, match="'mean', 'black', 'blur' or a tensor, got 'white'"):
+    with pytest.raises(ValueError, match="'mean', 'black', 'blur', 'drop' or a tensor, got 'white'"):
         fill_images("white", images())
     with pytest.raises(ValueError, match="has 3 channels, the images have 1"):
         NORMALIZATION.apply(images(channels=1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +66,10 @@ def bench_search(
     }  # fmt: skip
     folder.begin("bench search", model, settings, model=model)
     cut = parse_partition(partition)
-    photographs = list(islice(benchmark_images(images), limit))
+    photographs = list(benchmark_images(images))
     records = [Quality(**record) for record in folder.records("quality.jsonl")]
     done = {record.image for record in records}
-    left = [(name, photograph) for name, photograph in photographs if name not in done]
+    left = [(name, photograph) for name, photograph in photographs[:limit] if name not in done]
     timings = [Timing(**timing) for timing in folder.read("timing.json") or []]
     if timed and not timings:
         chosen = photographs[:: max(1, len(photographs) // timed)][:timed]
