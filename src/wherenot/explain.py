@@ -62,7 +62,7 @@ def explain(
 
     Returns:
         One `Evidence` per image, or per image and target, image by image. None depends on the other images, nor on
-        `chunk`; with several targets the forwards they share are counted for the first.
+        `chunk`. A forward that several targets of an image share is counted once, for the first that asks.
 
     Raises:
         ValueError: If shapes, targets or labels do not fit together, an image has only one region, or the model gives

@@ -64,8 +64,8 @@ class Ranking:
         insertion: p(y | the first r + 1 regions alone).
         deletion: p(y | everything except them).
         values: The objective of each prefix.
-        forwards: Masked images scored to find it; what it shares with another target of the same image counts once,
-            for the first.
+        forwards: Masked images scored to find it; one that several targets of an image share is counted for the
+            first that asks.
     """
 
     order: Int[np.ndarray, " R"]
