@@ -151,8 +151,10 @@ class Bench:
     """What is measured."""
     model: str = "efficientnet-lite0"
     """A run folder, efficientnet-lite0, or a transformers id or path."""
-    images: Path | None = None
-    """Folder of photographs; left out, 66 views of the eleven photographs that scikit-image and scikit-learn ship."""
+    images: str | None = None
+    """Folder of photographs or data set; left out, 66 views of 11 photographs that come with packages."""
+    fill: FillName = "mean"
+    """What hidden pixels show; drop: hidden patches of a vision transformer leave its sequence."""
     searches: tuple[SearchName, ...] = ("exact", "scoped", "lazy", "fast", "turbo")
     """Searches to measure."""
     partition: str = "slico:50"

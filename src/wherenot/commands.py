@@ -209,6 +209,7 @@ def run_bench(command: cli.Bench) -> None:
             out,
             model=command.model,
             images=command.images,
+            fill=command.fill,
             searches=command.searches,
             partition=command.partition,
             limit=command.limit,

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
+
+from wherenot.data import load_dataset
 
 _SCIKIT_IMAGE = ("astronaut", "camera", "cat", "clock", "coffee", "rocket", "hubble_deep_field", "coins")
 _CROP_FRAC = 0.6
@@ -49,16 +52,26 @@ def crops(photograph: Image.Image) -> Iterator[tuple[str, Image.Image]]:
         yield name, photograph.crop((left, top, left + side, top + side))
 
 
-def benchmark_images(folder: Path | None = None) -> Iterator[tuple[str, Image.Image]]:
-    """What is measured on: the photographs in a folder, or 66 views of the eleven that are shipped.
+def benchmark_images(source: str | None = None) -> Iterator[tuple[str, Image.Image]]:
+    """What is measured on.
+
+    Args:
+        source: A folder of photographs, or a data set (`wherenot.data.load_dataset`) of which all that is neither
+            train nor validation is taken; None takes 66 views of the eleven photographs that are shipped.
 
     Raises:
-        ValueError: If the folder holds no image, or one that cannot be read; it is named.
+        ValueError: If there is no such source, it holds no image, or one that cannot be read; it is named.
     """
-    if folder is None:
+    if source is None:
         for name, photograph in shipped_photographs():
             for view, crop in crops(photograph):
                 yield f"{name}, {view}", crop
+        return
+    folder = Path(source)
+    if not folder.is_dir() or (folder / "metadata.jsonl").is_file():
+        for sample in load_dataset(source).samples:
+            if sample.split not in ("train", "validation"):
+                yield f"{sample.split}, {sample.id}", Image.fromarray(np.asarray(sample.read_image()))
         return
     from wherenot.models import read_photograph
 

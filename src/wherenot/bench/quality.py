@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from wherenot.masking import fill_images
+from wherenot.masking import FillName
 from wherenot.metrics import area_axis, deletion_auc, insertion_auc
 from wherenot.models import Classifier
 from wherenot.objective import TRAINING
 from wherenot.regions import count_regions, label_maps, region_centres
-from wherenot.scoring import RegionScore, evaluating
+from wherenot.scoring import RegionScore, evaluating, hiding
 from wherenot.search import SEARCHES, Memo, Ranking, Request, SearchName, greedy_search, search_cost
 from wherenot.types import Partition
 
@@ -80,15 +80,16 @@ def measure_quality(
     image: Float[Tensor, "C H W"],
     partition: Partition,
     searches: Sequence[SearchName],
+    fill: FillName = "mean",
 ) -> list[Quality]:
     """Run every search on one image, with and without early stop, and compare with the plain exact loop."""
     images = image[None]
     with torch.no_grad(), evaluating(classifier):
         target = classifier(images).argmax(1)
     labels = label_maps(images, partition, classifier.normalization)
+    labels, hidden = hiding(classifier, images, labels, fill, classifier.normalization)
     [count] = count_regions(labels)
-    fill = fill_images("mean", images, classifier.normalization)
-    store = _Store(RegionScore(classifier, images, labels, target, fill, chunk="measure"))
+    store = _Store(RegionScore(classifier, images, labels, target, hidden, chunk="measure"))
     ends = Memo(store, [count])
     ends.ask([Request(0, [0, ends.everything(0)])])
     empty, full = (float(ends.known[0][subset][0]) for subset in (0, ends.everything(0)))

@@ -13,6 +13,7 @@ from torch import nn
 from wherenot.bench.photographs import benchmark_images
 from wherenot.bench.quality import Quality, measure_quality, quality_rows
 from wherenot.bench.timing import Timing, measure_time
+from wherenot.masking import FillName
 from wherenot.models import Classifier
 from wherenot.regions import parse_partition
 from wherenot.run import RunFolder
@@ -32,7 +33,8 @@ def bench_search(
     out: Path,
     *,
     model: str,
-    images: Path | None,
+    images: str | None,
+    fill: FillName,
     searches: Sequence[SearchName],
     partition: str,
     limit: int | None,
@@ -47,7 +49,8 @@ def bench_search(
         classifier: The model.
         out: Run folder; gets ``quality.jsonl``, ``timing.json`` and ``tables.md``.
         model: Its name, for the record.
-        images: Folder of photographs; None takes the shipped ones.
+        images: Folder of photographs or data set; None takes the shipped photographs.
+        fill: What hidden pixels show.
         searches: Names.
         partition: How images are cut.
         limit: Measure the quality on the first so many images.
@@ -61,7 +64,7 @@ def bench_search(
     """
     folder = RunFolder(out)
     settings = {
-        "images": str(images), "searches": list(searches), "partition": partition, "timed": timed,
+        "images": images, "fill": fill, "searches": list(searches), "partition": partition, "timed": timed,
         "authors": authors, "compiled": compiled, "threads": torch.get_num_threads(),
     }  # fmt: skip
     folder.begin("bench search", model, settings, model=model)
@@ -71,17 +74,18 @@ def bench_search(
     done = {record.image for record in records}
     left = [(name, photograph) for name, photograph in photographs[:limit] if name not in done]
     timings = [Timing(**timing) for timing in folder.read("timing.json") or []]
-    if timed and not timings:
+    if timed and len(timings) < len(searches) + 2 * authors:
+        timings = []
         chosen = photographs[:: max(1, len(photographs) // timed)][:timed]
         batch = torch.stack([classifier.preprocess(photograph) for _, photograph in chosen])
         network: nn.Module | None = torch.compile(classifier) if compiled else None  # pyright: ignore[reportAssignmentType]
-        for timing in measure_time(classifier, batch, cut, searches, authors=authors, network=network):
+        for timing in measure_time(classifier, batch, cut, searches, fill=fill, authors=authors, network=network):
             on_image(f"time of {timing.search}", len(left))
             timings.append(timing)
-        folder.write("timing.json", [asdict(timing) for timing in timings])
+            folder.write("timing.json", [asdict(timing) for timing in timings])
     for place, (name, photograph) in enumerate(left):
         on_image(name, len(left) - place)
-        found = measure_quality(classifier, name, classifier.preprocess(photograph), cut, searches)
+        found = measure_quality(classifier, name, classifier.preprocess(photograph), cut, searches, fill)
         folder.append("quality.jsonl", *(asdict(quality) for quality in found))
         records += found
     rows = quality_rows(records)

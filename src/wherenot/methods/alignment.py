@@ -18,7 +18,7 @@ from wherenot.objective import EVALUATION, TRAINING, Objective, log_odds
 from wherenot.priors import Phi, Prior
 from wherenot.regions import Slico, count_regions, label_maps, region_centres
 from wherenot.scoring import RegionScore, hiding
-from wherenot.search import Exact, Memo, Ranking, Search, greedy_search
+from wherenot.search import Exact, Fast, Memo, Ranking, Search, greedy_search
 from wherenot.types import Partition
 
 Form = Literal["probability", "log", "adaptive_log"]
@@ -47,7 +47,7 @@ class Alignment:
         tau: A region is on-prior from this overlap on.
         phi: How overlap is measured.
         objective: Ranks the regions and builds the losses.
-        search: Which candidates each round of the search scores.
+        search: How evidence is searched; ``paper`` is exact.
         partition: Cuts the images when the batch brings no label maps.
         fill: What hidden pixels show.
         normalization: How images were made from pixels; None if not known.
@@ -88,7 +88,7 @@ class Alignment:
     tau: float = 0.15
     phi: Phi = "coverage"
     objective: Objective = TRAINING
-    search: Search = Exact()
+    search: Search = Fast()
     partition: Partition = Slico()
     fill: FillName | Tensor = "mean"
     normalization: Normalization | None = None
@@ -258,11 +258,11 @@ class _PrefixOdds:
         return torch.stack([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs])
 
 
-PAPER = Alignment()
+PAPER = Alignment(search=Exact())
 PRESETS: dict[str, Alignment] = {
     "paper": PAPER,
-    "log": replace(PAPER, form="log"),
-    "adaptive-log": replace(PAPER, form="adaptive_log"),
+    "log": Alignment(form="log"),
+    "adaptive-log": Alignment(form="adaptive_log"),
     "paper-tables": replace(
         PAPER, legacy=True, interval=6, max_regions=11, stop_above=0.75, redundancy_when="top_on_prior"
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from wherenot.masking import Normalization
 from wherenot.models.preprocess import Preprocess
-from wherenot.models.tiny import SmallCNN
+from wherenot.models.tiny import SmallCNN, small_vit
 
 _CARD = "classifier.json"
 _WEIGHTS = "model.safetensors"
@@ -161,13 +162,13 @@ def _saved(folder: Path) -> Classifier:
     return Classifier(network, preprocess, classes, architecture)
 
 
-def _small_cnn(classes: Sequence[str] | None) -> Classifier:
+def _small(build: Callable[[int], nn.Module], name: str, classes: Sequence[str] | None) -> Classifier:
     if not classes:
-        raise ValueError("build_classifier: small-cnn has no classes of its own; give it data to train on.")
+        raise ValueError(f"build_classifier: {name} has no classes of its own; give it data to train on.")
     # Mean and spread of MNIST's pixels: what is hidden turns into the mean colour, a dark grey.
     normalization = Normalization((0.1307,) * 3, (0.3081,) * 3)
     preprocess = Preprocess(height=28, width=28, normalization=normalization)
-    return Classifier(SmallCNN(len(classes)), preprocess, classes, "small-cnn")
+    return Classifier(build(len(classes)), preprocess, classes, name)
 
 
 def _efficientnet_lite0(classes: Sequence[str] | None) -> Classifier:
@@ -228,6 +229,7 @@ def _transformers_part(auto_class: str, spec: str, **options: Any) -> Any:
 
 
 ARCHITECTURES: dict[str, Callable[[Sequence[str] | None], Classifier]] = {
-    "small-cnn": _small_cnn,
+    "small-cnn": partial(_small, SmallCNN, "small-cnn"),
+    "small-vit": partial(_small, small_vit, "small-vit"),
     "efficientnet-lite0": _efficientnet_lite0,
 }

@@ -34,3 +34,28 @@ class SmallCNN(nn.Module):
     def forward(self, images: Float[Tensor, "N 3 28 28"]) -> Float[Tensor, "N L"]:
         """Return the logits."""
         return self.head(self.features(images))
+
+
+def small_vit(num_classes: int) -> nn.Module:
+    """A plain vision transformer for 28 x 28 pixels: 49 patches of 4 x 4, six layers, half a million weights.
+
+    Args:
+        num_classes: Number of logits.
+
+    Raises:
+        ValueError: If transformers is not installed.
+
+    Example:
+        >>> import torch
+        >>> small_vit(10)(torch.zeros(2, 3, 28, 28)).logits.shape
+        torch.Size([2, 10])
+    """
+    try:
+        from transformers import ViTConfig, ViTForImageClassification
+    except ImportError as error:
+        raise ValueError("small_vit: needs transformers; run: pip install 'wherenot[hf]'") from error
+    config = ViTConfig(
+        image_size=28, patch_size=4, hidden_size=96, num_hidden_layers=6, num_attention_heads=4, intermediate_size=192,
+        num_labels=num_classes,
+    )  # fmt: skip
+    return ViTForImageClassification(config)

@@ -106,7 +106,7 @@ class TrainConfig:
     data: str = "decoy"
     """A data folder, or a built-in benchmark: decoy."""
     model: str = "small-cnn"
-    """small-cnn, efficientnet-lite0, or a transformers id or path."""
+    """small-cnn, small-vit, efficientnet-lite0, or a transformers id or path."""
     name: str | None = None
     """What tables and reports call this run; left out, the method's name."""
     seed: int = 0
