@@ -7,6 +7,7 @@ import pytest
 
 from wherenot import Normalization
 from wherenot.experiments.decoy import METHODS, decoy_config
+from wherenot.search import SEARCHES
 from wherenot.train.config import read_config
 from wherenot.train.recipe import build_method
 
@@ -21,6 +22,17 @@ def test_snippets_run(number, tmp_path, monkeypatch, capsys):
     exec(compile(SNIPPETS[number], f"README snippet {number}", "exec"), {"__name__": "snippet"})
     expected = ("espresso [", "report.html", "'aligned': ")[number]
     assert expected in capsys.readouterr().out
+
+
+def test_the_snippet_on_searching_runs(capsys):
+    [snippet] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "search.md").read_text(), flags=re.DOTALL)
+    exec(compile(snippet, "docs/search.md", "exec"), {"__name__": "snippet"})
+    assert capsys.readouterr().out.count("[") == 1 + 8
+
+
+def test_the_table_of_searches_is_whole():
+    named = re.findall(r"^\| `([a-z]+)` \|", (ROOT / "docs" / "search.md").read_text(), flags=re.MULTILINE)
+    assert sorted(named) == sorted(SEARCHES)
 
 
 def test_readme_s_commands_exist():

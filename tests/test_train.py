@@ -13,8 +13,8 @@ from wherenot.methods.megl import MEGL
 from wherenot.methods.rrr import RRR
 from wherenot.methods.xil import XIL
 from wherenot.models import load_classifier
-from wherenot.regions import Grid
-from wherenot.search import Scoped
+from wherenot.regions import Grid, Slico
+from wherenot.search import Exact, Fast, Scoped
 from wherenot.train.config import MethodConfig, OptimizationConfig, TrainConfig, parse_config, read_config
 from wherenot.train.recipe import build_method
 
@@ -218,3 +218,56 @@ def test_unreadable_configuration_files_are_named(tmp_path):
     (tmp_path / "bad.yaml").write_text("seed: [1")
     with pytest.raises(ValueError, match=r"bad\.yaml is not YAML"):
         read_config(tmp_path / "bad.yaml")
+
+
+def test_images_are_cut_where_they_are_read(tmp_path, data):
+    from wherenot.models import build_classifier
+    from wherenot.region_cache import CachedPartition
+    from wherenot.regions import label_maps
+    from wherenot.train.trainer import ImageSet, collate
+
+    preprocess = build_classifier("small-cnn", classes=data.classes).preprocess
+    cached = CachedPartition(Slico(9), tmp_path)
+    item = ImageSet(data.split("train"), preprocess, cached)[0]
+    expected = label_maps(item["pixel_values"][None], Slico(9), preprocess.normalization)[0]
+    assert torch.equal(item["regions"].long(), expected)
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+    batch = collate([item, {**item, "priors": None} | {"regions": torch.zeros_like(item["regions"])}])
+    assert batch["regions"].shape == (2, 28, 28)
+    without = {name: value for name, value in item.items() if name != "regions"}
+    assert torch.equal(collate([without, item])["regions"][0], torch.zeros(28, 28, dtype=torch.short))
+    assert "regions" not in collate([without])
+
+
+def test_a_run_keeps_its_regions_for_the_next(tmp_path, data, monkeypatch):
+    from wherenot.train import training
+
+    monkeypatch.setenv("WHERENOT_CACHE", str(tmp_path / "cache"))
+    config = quick(name="log", interval=2, confidence_above=0.0, partition="slico:9", max_regions=2)
+    training.train(config, tmp_path / "one", dataset=data, quiet=True)
+    kept = {path for path in (tmp_path / "cache" / "regions").rglob("*") if path.is_file()}
+    assert len(kept) == 48
+    training.train(config, tmp_path / "two", dataset=data, quiet=True)
+    assert {path for path in (tmp_path / "cache" / "regions").rglob("*") if path.is_file()} == kept
+    one, two = (steps_of(tmp_path / name) for name in ("one", "two"))
+    assert [step["deviation"] for step in one if "deviation" in step] == [
+        step["deviation"] for step in two if "deviation" in step
+    ]
+    assert any("deviation" in step for step in one)
+
+
+def test_a_vision_transformer_trains_with_dropped_patches(tmp_path, data):
+    from wherenot.train.training import train
+
+    config = quick(name="log", interval=2, confidence_above=0.0, partition="grid:7x7", fill="drop", max_regions=2)
+    out = train(replace(config, model="small-vit"), tmp_path / "run", dataset=data, quiet=True)
+    aligned = [step for step in steps_of(out) if step.get("aligned")]
+    assert aligned
+    assert all(step["forwards"] > 0 for step in aligned)
+    assert load_classifier(str(out))(torch.zeros(1, 3, 28, 28)).shape == (1, 10)
+
+
+def test_the_paper_is_searched_exactly_and_the_rest_fast():
+    assert isinstance(PRESETS["paper"].search, Exact)
+    assert isinstance(PRESETS["paper-tables"].search, Exact)
+    assert isinstance(Alignment().search, Fast)

@@ -120,6 +120,7 @@ def explain_photograph(
             max_regions=max_regions,
             on_forward=lambda count: bar.advance(task, count),
         )
+        bar.update(task, total=evidence.forwards, completed=evidence.forwards)  # the bound has spared the rest
     evidence.save(out)
     pixels = np.array(classifier.preprocess.pixels(photograph))
     title = f"{classifier.classes[evidence.target]}: {evidence.full:.0%} sure"
@@ -190,10 +191,10 @@ def run_compare(paths: tuple[Path, ...], out: Path) -> None:
 
 
 def run_bench(command: cli.Bench) -> None:
-    """Measure the searches, with a bar, and print the tables."""
+    """Measure the searches, with a bar, and print the table."""
     from rich.table import Table
 
-    from wherenot.bench.run import bench_search, tables
+    from wherenot.bench.run import bench_search
 
     classifier = load_classifier(command.model)
     out = command.out or Path("runs") / f"bench-{command.what}-{Path(command.model).name}"
@@ -204,7 +205,7 @@ def run_bench(command: cli.Bench) -> None:
             done = bar.tasks[task].completed
             bar.update(task, total=done + left, advance=float(not name.startswith("time of")), note=name)
 
-        rows, timings = bench_search(
+        measured = bench_search(
             classifier,
             out,
             model=command.model,
@@ -218,11 +219,10 @@ def run_bench(command: cli.Bench) -> None:
             compiled=command.compile,
             on_image=on_image,
         )
-    for title, headings, cells in tables(rows, timings):
-        table = Table(title=title)
-        for heading in headings:
-            table.add_column(heading, justify="left" if heading == "search" else "right")
-        for line in cells:
-            table.add_row(*line)
-        console.print(table)
-    console.print(f"tables: {out / 'tables.md'}", soft_wrap=True)
+    shown = Table(title=measured.title, caption=measured.legend)
+    for heading in measured.headings:
+        shown.add_column(heading, justify="left" if heading == "search" else "right")
+    for line in measured.lines:
+        shown.add_row(*line)
+    console.print(shown)
+    console.print(f"table: {out / 'table.md'}", soft_wrap=True)

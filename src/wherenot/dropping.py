@@ -61,19 +61,15 @@ class PatchTokens:
         return row.clamp_max(self.rows - 1)[:, None] * self.columns + column.clamp_max(self.columns - 1)
 
     @contextmanager
-    def only(self, image: Int[Tensor, " N"], keep: Bool[Tensor, "N P"]) -> Iterator[None]:
-        """Within it a forward of the model gives one row per row of `keep`, from the visible patches alone.
-
-        Args:
-            image: The row of the forward's batch that each row shows.
-            keep: Which patches it shows; the same number in every row.
-        """
+    def only(self, keep: Bool[Tensor, "N P"]) -> Iterator[None]:
+        """Within it a forward of N images sees the visible patches alone; the same number in every row."""
         patches = keep.nonzero()[:, 1].view(len(keep), -1) + self.others
         others = torch.arange(self.others, device=keep.device).expand(len(keep), -1)
         tokens = torch.cat([others, patches], dim=1)
+        row = torch.arange(len(keep), device=keep.device)[:, None]
 
         def drop(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:  # noqa: ARG001 - torch calls it so
-            return (given[0][image[:, None], tokens], *given[1:])
+            return (given[0][row, tokens], *given[1:])
 
         hook = self.layer.register_forward_pre_hook(drop)
         try:
@@ -145,10 +141,9 @@ def _check(model: nn.Module, tokens: PatchTokens, images: Tensor) -> None:
     hidden = ~tokens.pixel_labels(half.long(), *images.shape[-2:]).bool()[:, None]
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(images.shape, generator=generator).to(images)
-    row = torch.zeros(1, dtype=torch.long, device=images.device)
 
     def shown(pixels: Tensor) -> Tensor:
-        with tokens.only(row, half):
+        with tokens.only(half):
             return model(pixels)
 
     try:
@@ -205,7 +200,5 @@ class Dropping:
         patches = self.visible_patches(image, keep)
         if not patches.any():
             return model(self.nothing[image])
-        # Each image is cut into patches once, however many rows show it.
-        used, row = image.unique(return_inverse=True)
-        with self.tokens.only(row, patches):
-            return model(images[used])
+        with self.tokens.only(patches):
+            return model(images[image])

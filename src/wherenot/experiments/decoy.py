@@ -19,7 +19,7 @@ _BASE = TrainConfig(
     optimization=OptimizationConfig(epochs=6, batch_size=64, learning_rate=2e-3, schedule="cosine", warmup_frac=0.3),
 )
 _GATE = {"interval": 5, "confidence_above": 0.75, "max_images": 16, "fill": "mean"}
-_ALIGNMENT = {**_GATE, "max_regions": 5, "stop_above": 0.8, "tau": 0.15, "partition": PARTITION}
+_ALIGNMENT = {**_GATE, "search": "exact", "max_regions": 5, "stop_above": 0.8, "tau": 0.15, "partition": PARTITION}
 
 _METHODS: dict[MethodName, MethodConfig] = {
     "finetune": MethodConfig(),
