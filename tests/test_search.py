@@ -27,7 +27,7 @@ from wherenot.search import (
     subset_of,
 )
 
-EVERY = [Exact(), Scoped(3, 4), Bidirectional(3), Eagle(3, 2, 4), Lazy(2), Fast(2, 3, 4, 2, 1), Turbo()]
+EVERY = [Exact(), Scoped(3, 4), Bidirectional(3), Eagle(3, 2, 4), Lazy(2), Fast(2, 3, 4, 2, 1, 1), Turbo()]
 
 
 def golden_probability(subset):
@@ -266,8 +266,8 @@ def test_fast_needs_centres_and_single_features():
         greedy_search(Memo(Oracle(golden_probability), [4]), TRAINING, search=Fast())
     with pytest.raises(ValueError, match="choose exact, scoped"):
         greedy_search(Memo(Oracle(golden_probability), [4]), FourTermObjective(), search=Turbo())
-    for wrong in ({"raster": 0}, {"near": 30}, {"finalists": 0}):
-        with pytest.raises(ValueError, match="near <= scan"):
+    for wrong in ({"raster": 0}, {"near": 30}, {"stale": -1}, {"finalists": 0}):
+        with pytest.raises(ValueError, match="stale <= scan"):
             Fast(**wrong)
     for build in (lambda: Exact(0), lambda: Bidirectional(0), lambda: Eagle(pending=0), lambda: Lazy(0)):
         with pytest.raises(ValueError, match=">= 1"):

@@ -55,7 +55,7 @@ def small_vit(num_classes: int) -> nn.Module:
     except ImportError as error:
         raise ValueError("small_vit: needs transformers; run: pip install 'wherenot[hf]'") from error
     config = ViTConfig(
-        image_size=28, patch_size=4, hidden_size=96, num_hidden_layers=6, num_attention_heads=4, intermediate_size=192,
-        num_labels=num_classes,
-    )  # fmt: skip
+        image_size=28, patch_size=4, hidden_size=96, num_hidden_layers=6, num_attention_heads=4, intermediate_size=192
+    )
+    config.num_labels = num_classes
     return ViTForImageClassification(config)
