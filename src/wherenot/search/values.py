@@ -1,8 +1,8 @@
 r"""The objective as a search sees it: one number per subset, in two parts that are read apart.
 
 Every objective here is $F(S) = I(S) + O(V \setminus S)$: the *inside* is read from the image of which only S is
-visible, the *outside* from the image of which everything but S is visible. Each costs one forward, each has a known
-maximum. So when one part is read, F is bounded before the other is paid for.
+visible, the *outside* from the image of which everything but S is visible. Each costs one forward, and the outside has
+a known maximum. So once the inside is read, F is bounded before the outside is paid for.
 """
 
 from __future__ import annotations
@@ -29,10 +29,6 @@ class Values(Protocol):
 
     def outside(self, subset: Subset) -> float:
         """The part that is read from everything except the subset; the reading must be known."""
-        ...
-
-    def most_inside(self, subset: Subset) -> float:
-        """What `inside` cannot exceed, whatever the model says."""
         ...
 
     def free(self, subset: Subset) -> float:
@@ -69,10 +65,6 @@ class PairValues:
         """B (1 - p(V without S))."""
         return self._objective.deletion * (1 - float(self._known[self._everything & ~subset][self._column]))
 
-    def most_inside(self, subset: Subset) -> float:  # noqa: ARG002 - the same for every subset
-        """A."""
-        return self._objective.insertion
-
     def free(self, subset: Subset) -> float:  # noqa: ARG002
         """Nothing."""
         return 0.0
@@ -104,10 +96,6 @@ class FourTermValues:
     def outside(self, subset: Subset) -> float:
         """Collaboration, weighted."""
         return self._objective.collaboration * (1 - float(self._known[self._everything & ~subset][0]))
-
-    def most_inside(self, subset: Subset) -> float:
-        """The largest confidence and consistency, and the effectiveness, which no forward of this subset changes."""
-        return self._objective.consistency + self._objective.confidence + self.free(subset)
 
     def free(self, subset: Subset) -> float:
         """Effectiveness, weighted; the features of the single regions are known."""

@@ -151,10 +151,6 @@ class Walk:
         """The objective of a subset."""
         return self._values.inside(subset) + self._values.outside(subset)
 
-    def most_inside(self, subset: Subset) -> float:
-        """What `inside` cannot exceed."""
-        return self._values.most_inside(subset)
-
     def free(self, subset: Subset) -> float:
         """The share of `inside` that is known without a forward of this subset."""
         return self._values.free(subset)
