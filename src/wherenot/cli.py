@@ -59,7 +59,7 @@ class Explain:
     fill: FillName = "mean"
     """What hidden pixels show; drop: hidden patches of a vision transformer leave its sequence."""
     search: SearchName = "exact"
-    """How the order is found: exact; fast and turbo take a third of the forwards, or less; the others are to compare."""
+    """How the order is found: exact; fast or turbo for a third of the forwards or less; the rest is to compare."""
     max_regions: int | None = None
     """Stop after so many regions; left out, all are ordered."""
     out: Path = Path("runs/explain")
@@ -90,7 +90,7 @@ class Audit:
     fill: FillName = "mean"
     """What hidden pixels show; drop: hidden patches of a vision transformer leave its sequence."""
     search: SearchName = "exact"
-    """How the order is found: exact; fast and turbo take a third of the forwards, or less; the others are to compare."""
+    """How the order is found: exact; fast or turbo for a third of the forwards or less; the rest is to compare."""
     name: str | None = None
     """What tables call this run; left out, the model's name."""
     seed: int = 0
