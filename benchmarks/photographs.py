@@ -15,12 +15,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import skimage.data
 import torch
 from captum.attr import FeatureAblation
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
+from wherenot.bench.photographs import shipped_photographs
 from wherenot.explain import explain
 from wherenot.maps import grad_cam_map
 from wherenot.masking import fill_images
@@ -28,9 +27,8 @@ from wherenot.metrics import area_axis, bootstrap_interval, deletion_auc, insert
 from wherenot.models import load_classifier
 from wherenot.regions import Slico, label_maps
 from wherenot.scoring import RegionScore
-from wherenot.search import parse_search
+from wherenot.search import SEARCHES, parse_search
 
-SHIPPED = ("astronaut", "camera", "cat", "clock", "coffee", "rocket", "hubble_deep_field", "coins")
 OBJECTS = (
     "birds/ostrich", "birds/peacock", "birds/penguin", "birds/pelican", "birds/pink_flamingo", "birds/rooster",
     "birds/hen", "birds/tucan", "fish/clownfish", "fish/lobster", "mammals/apes/gorilla", "mammals/aquatic/otter",
@@ -38,12 +36,7 @@ OBJECTS = (
 
 
 def photographs(objects, backgrounds):
-    for name in SHIPPED:
-        yield name, Image.fromarray(getattr(skimage.data, name)()).convert("RGB")
-    left, _, _ = skimage.data.stereo_motorcycle()
-    yield "motorcycle", Image.fromarray(left)
-    for name, pixels in zip(("china", "flower"), load_sample_images().images, strict=True):
-        yield name, Image.fromarray(pixels)
+    yield from shipped_photographs()
     if objects is None:
         return
     places = sorted(backgrounds.glob("*.jpg"))
@@ -62,8 +55,8 @@ def aucs(score, order, num_regions, labels):
     for rank in range(num_regions):
         keep[rank, list(order[: rank + 1])] = True
     zeros = torch.zeros(num_regions, dtype=torch.long)
-    insertion, deletion = score(zeros, keep).double(), score(zeros, ~keep).double()
-    ends = score(zeros[:2], torch.tensor([[True], [False]]).expand(2, num_regions))
+    insertion, deletion = score(zeros, keep)[:, 0].double(), score(zeros, ~keep)[:, 0].double()
+    ends = score(zeros[:2], torch.tensor([[True], [False]]).expand(2, num_regions))[:, 0]
     areas = np.bincount(labels.numpy().ravel(), minlength=num_regions)[list(order)] / labels.numel()
     axis = area_axis(torch.from_numpy(areas))
     return insertion_auc(ends[1].item(), insertion, axis), deletion_auc(ends[0].item(), deletion, axis)
@@ -105,7 +98,7 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("--objects", type=Path)
     parser.add_argument("--backgrounds", type=Path)
-    parser.add_argument("--search", default="scoped", choices=["exact", "scoped"])
+    parser.add_argument("--search", default="scoped", choices=list(SEARCHES))
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
