@@ -2,7 +2,6 @@
 
 import gc
 import math
-import resource
 import subprocess
 import sys
 
@@ -250,10 +249,8 @@ print(resident_mib() - before)
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     grown_mib = float(done.stdout)
-    image_mib = 3 * 64 * 64 * 4 / 2**20
-    assert grown_mib < 150 * 2 * 10 * image_mib / 4  # a quarter of ten images kept per explanation
-    assert grown_mib < 32
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
+    one_image_mib = 3 * 64 * 64 * 4 / 2**20
+    assert grown_mib < 150 * one_image_mib  # not even one image kept per step
 
 
 def test_exact_is_the_default():

@@ -172,6 +172,32 @@ def test_the_bound_holds_where_it_is_tight():
     assert ranking.order.tolist() == [0, 1]
 
 
+def test_the_bound_leaves_room_for_ties():
+    # F(1) exceeds F(0) by less than a tie, so the first index wins, though the bound of region 0 is below F(1).
+    sets = [(), (0,), (1,), (2,), (1, 2), (0, 2), (0, 1), (0, 1, 2)]
+    values = [0.0, 0.5, 0.5 + 1.5e-6, 0.0, 0.0, 1e-6, 0.9, 0.9]
+    table = {frozenset(regions): value for regions, value in zip(sets, values, strict=True)}
+    [ranking] = greedy_search(Memo(Oracle(table.get), [3]), EVALUATION, search=Exact(1), max_regions=1)
+    assert ranking.order.tolist() == [0]
+
+
+def test_fast_looks_again_at_what_nobody_has_seen_for_long():
+    p, centres = blob(6, (0.1, 0.1))
+    asked = []
+
+    class Watched(Oracle):
+        def __call__(self, image, keep):
+            asked.append({frozenset(np.flatnonzero(row).tolist()) for row in keep.numpy()})
+            return super().__call__(image, keep)
+
+    search = Fast(promising=2, scan=8, near=2, stale=5)
+    [ranking] = greedy_search(Memo(Watched(p), [36]), TRAINING, search=search, max_regions=9, centres=[centres])
+    later = set().union(*asked[2:])
+    prefixes = [frozenset(ranking.order[: rank + 1].tolist()) for rank in range(9)]
+    looked_at = {region for prefix in prefixes for region in range(36) if prefix | {region} in later}
+    assert looked_at == set(range(36))
+
+
 def test_exact_saves_what_the_bound_allows():
     p = random_probability(30, seed=1)
     [ranking] = greedy_search(Memo(Oracle(p), [30]), TRAINING, search=Exact(1), max_regions=10)
