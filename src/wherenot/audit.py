@@ -48,11 +48,11 @@ class AuditConfig:
     max_images: int | None = None
     """Images per split whose evidence is searched, drawn by seed; all images count for accuracy."""
     partition: str = "slico:50"
-    """How images are cut: slico:50 or grid:7x7."""
+    """How images are cut: slico:50, grid:7x7, opencv-slico:50 or seeds:50."""
     fill: FillName = "mean"
     """What hidden pixels show."""
     search: str = "exact"
-    """exact, or scoped: a third of the forwards, nearly the same order."""
+    """How the order is found, a name of `wherenot.search.SEARCHES`."""
     noise: tuple[float, ...] = (0.05, 0.1, 0.2)
     """Standard deviations of the Gaussian noise under which accuracy is measured, pixels in [0, 1]."""
     batch_size: int = 32

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wherenot.search.memo import Subset
+from wherenot.search.scoped import take_from_queue
 from wherenot.search.walk import Search, Steps, Walk, descending
 
 
@@ -103,16 +104,7 @@ class Eagle(Search):
                 yield from _close(walk, queue, behind)
                 return
             first = not walk.order
-            full_scan = len(walk.order) % self.update == 0
-            looked_at = queue if full_scan else queue[: self.scope]
-            subsets = [walk.joined(region) for region in looked_at]
-            yield walk.pairs(subsets)
-            ranked = [looked_at[position] for position in descending([walk.value(subset) for subset in subsets])]
-            best = ranked[0]
-            if full_scan:
-                queue = ranked
-            queue.remove(best)
-            walk.take(best)
+            queue = yield from take_from_queue(walk, queue, self.scope, self.update)
             if first:
                 worst = queue[-1]
             elif len(queue) > self.pending and not walk.finished:
