@@ -41,10 +41,10 @@ class Fast(Search):
     """
 
     raster: int = 3
-    promising: int = 14
-    scan: int = 17
+    promising: int = 18
+    scan: int = 18
     near: int = 6
-    stale: int = 5
+    stale: int = 6
     finalists: int = 1
 
     def __post_init__(self) -> None:
@@ -117,9 +117,9 @@ class Turbo(Fast):
     """`Fast` with a narrower look: a quarter of the plain loop's forwards or less, for a slightly less sure order."""
 
     promising: int = 10
-    scan: int = 10
-    near: int = 4
-    stale: int = 2
+    scan: int = 13
+    near: int = 5
+    stale: int = 3
 
 
 class _Gains:
