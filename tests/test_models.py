@@ -161,3 +161,23 @@ def test_photographs_are_turned_as_their_exif_says(tmp_path):
     exif[0x0112] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
     assert read_photograph(tmp_path / "turned.jpg").size == (4, 6)
+
+
+def test_an_input_size_of_one_s_own(tmp_path):
+    built = build_classifier("efficientnet-lite0@96", classes=["cat", "dog"]).eval()
+    images = built.preprocess(CAT)[None]
+    assert images.shape == (1, 3, 96, 96)
+    assert built.architecture == "efficientnet-lite0"
+    assert built.preprocess.normalization == load_classifier("efficientnet-lite0").normalization
+    built.save(tmp_path / "run@7")  # a folder's name is no size
+    loaded = load_classifier(str(tmp_path / "run@7"))
+    assert loaded.preprocess == built.preprocess
+    assert torch.equal(loaded(images), built(images))
+
+
+def test_an_input_size_that_cannot_be_had_is_refused(tiny_vit):
+    for spec in ("small-cnn@96", f"{tiny_vit}@96", "google/vit-base-patch16-224@96"):
+        with pytest.raises(ValueError, match=r"leave out '@96'.*efficientnet-lite0"):
+            build_classifier(spec, classes=["a", "b"])
+    with pytest.raises(ValueError, match="at least 32"):
+        load_classifier("efficientnet-lite0@16")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from wherenot.models.tiny import SmallCNN, small_vit
 
 _CARD = "classifier.json"
 _WEIGHTS = "model.safetensors"
+_ANY_SIZE = {"efficientnet-lite0"}
+_SMALLEST_SIDE = 32  # five halvings leave one position
 
 
 class Classifier(nn.Module):
@@ -115,25 +117,49 @@ def build_classifier(architecture: str, *, classes: Sequence[str] | None = None,
     """Build a classifier to train: pretrained where weights are at hand, with a fresh head for other classes.
 
     Args:
-        architecture: A name of `ARCHITECTURES`, or a transformers id or path.
+        architecture: A name of `ARCHITECTURES`, or a transformers id or path. ``efficientnet-lite0@96`` is the network
+            for inputs of 96 x 96 pixels; only networks that take inputs of any size can be asked for one.
         classes: The names of its classes; None keeps those it was trained for.
         seed: Of the weights that are drawn, without touching the global generator.
 
     Raises:
-        ValueError: If nothing is known by that name, or it needs classes.
+        ValueError: If nothing is known by that name, it needs classes, or it cannot have that input size.
+
+    Example:
+        >>> build_classifier("small-cnn", classes=["cat", "dog"]).preprocess.height
+        28
     """
+    name, side = _split_size(architecture)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        builder = ARCHITECTURES.get(architecture)
-        return builder(classes) if builder else _transformers(architecture, classes)
+        builder = ARCHITECTURES.get(name)
+        classifier = builder(classes) if builder else _transformers(name, classes)
+    if side is not None:
+        classifier.preprocess = replace(classifier.preprocess, height=side, width=side)
+    return classifier
+
+
+def _split_size(spec: str) -> tuple[str, int | None]:
+    """Name and input size of ``NAME@SIZE``."""
+    name, at, size = spec.rpartition("@")
+    if not at or not size.isdecimal() or Path(spec).exists():
+        return spec, None
+    if name not in _ANY_SIZE:
+        raise ValueError(
+            f"build_classifier: {spec!r} asks for an input of {size} x {size} pixels, but {name!r} is built for the "
+            f"one size it was made with; leave out '@{size}'. Any size: {', '.join(sorted(_ANY_SIZE))}."
+        )
+    if int(size) < _SMALLEST_SIDE:
+        raise ValueError(f"build_classifier: {spec!r}: the input must be at least {_SMALLEST_SIDE} pixels wide.")
+    return name, int(size)
 
 
 def load_classifier(spec: str) -> Classifier:
     """Load a classifier to ask: a folder that wherenot trained, a known name, or a transformers id or path.
 
     Args:
-        spec: A run folder (or its ``model`` folder), ``efficientnet-lite0``, or what
-            `AutoModelForImageClassification.from_pretrained` accepts.
+        spec: A run folder (or its ``model`` folder), ``efficientnet-lite0`` (``efficientnet-lite0@96`` for inputs of
+            96 x 96 pixels), or what `AutoModelForImageClassification.from_pretrained` accepts.
 
     Returns:
         The classifier in eval mode, on the CPU.

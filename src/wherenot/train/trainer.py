@@ -81,6 +81,7 @@ class TaskModel(nn.Module):
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
         self.classifier = classifier
+        self.register_state_dict_post_hook(_contiguous)
 
     def forward(
         self, pixel_values: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"] | None = None
@@ -88,6 +89,13 @@ class TaskModel(nn.Module):
         """Return logits, and the mean cross-entropy if labels are given."""
         logits = self.classifier(pixel_values)
         return {"logits": logits} if labels is None else {"loss": F.cross_entropy(logits, labels), "logits": logits}
+
+
+def _contiguous(module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:  # noqa: ARG001
+    """Checkpoints hold weights in the usual layout, whatever that of the network: safetensors takes no other."""
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            state[name] = value.contiguous()
 
 
 class LogitsOf(nn.Module):

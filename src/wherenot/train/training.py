@@ -22,6 +22,7 @@ from wherenot.models import build_classifier
 from wherenot.region_cache import CachedPartition, default_cache
 from wherenot.run import RunFolder
 from wherenot.train.config import TrainConfig, config_dict
+from wherenot.train.layout import channels_last
 from wherenot.train.progress import TrainingProgress
 from wherenot.train.recipe import build_method
 from wherenot.train.trainer import ClassificationTrainer, ImageSet, TaskModel, collate
@@ -60,6 +61,7 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     )  # fmt: skip
     if (folder.read("metrics.json") or {}).get("finished"):
         return folder.path
+    channels_last(classifier, classifier.preprocess.height, classifier.preprocess.width)
     trainer = _trainer(config, folder, dataset, TaskModel(classifier), classifier.preprocess, method, quiet)
     started = time.perf_counter()
     with _quiet_transformers():
