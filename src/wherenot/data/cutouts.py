@@ -29,7 +29,7 @@ from wherenot.priors import Prior
 Shortcut: TypeAlias = Literal["background", "object", "watermark", "tint"]
 
 _TESTS = ("test_biased", "test_unbiased", "test_conflict", "test_swapped")
-_OBJECT_FRAC = (0.4, 0.65)
+_OBJECT_FRAC = (0.55, 0.85)
 _CROP_FRAC = (0.5, 1.0)
 _TURN_DEGREES = 15.0
 
@@ -47,7 +47,6 @@ class CutoutsConfig:
     classes: tuple[str, ...] = (
         "animals/birds",
         "cattle=animals/mammals/bovines",
-        "animals/fish",
         "plants/flowers",
         "food/fruit",
         "household/tools",

@@ -1,0 +1,177 @@
+"""Priors for images that nobody annotated, and better ones for those that were annotated badly.
+
+A linear model learns from the priors there are what they have in common, from what a network sees at each place. What
+annotators get wrong at random, it averages out; what a few of them marked, it finds in the other images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from wherenot.feature_grids import FeatureGrid
+from wherenot.priors import Prior
+
+_FOLDS = 4
+_TRUSTED = 0.9
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What `spread_priors` found.
+
+    Attributes:
+        priors: One per image, in their order; None only if nothing or everything of an image would be allowed.
+        learned: Which of them the linear model drew; the others are as given.
+        agreement: How well the linear model, fitted to the other annotated images, ranks the cells of each annotated
+            image as its prior does (area under the ROC curve); nan where there is no prior.
+    """
+
+    priors: list[Prior | None]
+    learned: list[bool]
+    agreement: Float[Tensor, " B"]
+
+
+def spread_priors(
+    model: nn.Module,
+    batches: Iterable[tuple[Float[Tensor, "B C H W"], Sequence[Prior | None]]],
+    *,
+    trusted: float = _TRUSTED,
+    ridge: float = 1e-2,
+    on_batch: Callable[[int], None] | None = None,
+) -> Spread:
+    """Draw priors by what the given ones have in common.
+
+    A given prior that the others bear out is kept as it is. One that they contradict, and one that is missing, is
+    replaced by what the linear model allows.
+
+    Args:
+        model: A pretrained CNN or vision transformer; asked once per image, in eval mode, without gradients.
+        batches: Images in the model's input space with their priors on the same pixels; all of one size.
+        trusted: Keep a given prior from this agreement on, in [0, 1]; 0 keeps all, above 1 replaces all.
+        ridge: Strength of the penalty on the linear model's weights, per cell.
+        on_batch: Called with the number of images of each batch.
+
+    Returns:
+        The priors and how they came about. With fewer than two annotated images there is nothing to learn from
+        safely: priors come back as given.
+
+    Raises:
+        ValueError: If there is no image.
+
+    Example:
+        >>> images = torch.zeros(4, 1, 8, 8)
+        >>> images[:, :, 2:5, 2:5] = 1.0  # a bright object
+        >>> prior = Prior.from_boxes([[2, 2, 5, 5]], 8, 8)
+        >>> model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1))
+        >>> spread = spread_priors(model, [(images, [prior, prior, None, None])])
+        >>> spread.learned, bool((spread.priors[3].allowed == prior.allowed).all())
+        ([False, False, True, True], True)
+
+    References:
+        Ours.
+    """
+    features, given = _read(model, batches, on_batch)
+    annotated = [index for index, prior in enumerate(given) if prior is not None]
+    agreement = torch.full((len(given),), torch.nan, dtype=torch.float64)
+    if len(annotated) < 2:
+        return Spread(given, [False] * len(given), agreement)
+    cells = torch.stack([_on_cells(given[index], features.shape[-2:]) for index in annotated])
+    folds = min(_FOLDS, len(annotated))
+    linear = _Ridge(features[annotated], cells, folds, ridge)
+    score = linear.fit()(features)
+    for fold in range(folds):
+        rows = annotated[fold::folds]
+        score[rows] = linear.fit(without=fold)(features[rows])
+    for position, index in enumerate(annotated):
+        agreement[index] = _auc(score[index], cells[position] > 0.5)
+    height, width = next(prior.shape for prior in given if prior is not None)
+    allowed = F.interpolate(score[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0] > 0
+    keeps = (agreement >= trusted).tolist()
+    priors = [prior if keep else _prior(inside) for prior, keep, inside in zip(given, keeps, allowed, strict=True)]
+    return Spread(priors, [not keep for keep in keeps], agreement)
+
+
+def _read(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Sequence[Prior | None]]],
+    on_batch: Callable[[int], None] | None,
+) -> tuple[Float[Tensor, "B D h w"], list[Prior | None]]:
+    grid: FeatureGrid | None = None
+    read: list[Tensor] = []
+    given: list[Prior | None] = []
+    for images, priors in batches:
+        grid = grid or FeatureGrid(model, images)
+        read.append(grid(images).half().cpu())  # the rounding is far below what a linear model can tell apart
+        given += [None if prior is None else prior.to("cpu") for prior in priors]
+        if on_batch is not None:
+            on_batch(len(images))
+    if not read:
+        raise ValueError("spread_priors: there are no images; pass at least one batch.")
+    return torch.cat(read), given
+
+
+def _on_cells(prior: Prior | None, size: torch.Size) -> Float[Tensor, "h w"]:
+    """Share of each cell's pixels where evidence may lie."""
+    assert prior is not None, "only annotated images are looked at"
+    return F.adaptive_avg_pool2d(prior.evidence_allowed()[None].float(), tuple(size))[0]
+
+
+def _prior(inside: Bool[Tensor, "H W"]) -> Prior | None:
+    return Prior.from_mask(inside) if inside.any() and not inside.all() else None
+
+
+def _auc(score: Float[Tensor, "h w"], inside: Bool[Tensor, "h w"]) -> float:
+    """Share of pairs of a cell inside and one outside that the score orders rightly; ties count half, 1 if no pair."""
+    positive, negative = score[inside], score[~inside]
+    if not len(positive) or not len(negative):
+        return 1.0
+    difference = positive[:, None] - negative[None]
+    return float(((difference > 0).double() + 0.5 * (difference == 0).double()).mean())
+
+
+class _Ridge:
+    """Weighted least squares from features to +1 inside and -1 outside, both of the same total weight.
+
+    Sums over cells are kept per fold, so that fitting without one of them needs no second pass.
+    """
+
+    def __init__(self, features: Float[Tensor, "A D h w"], cells: Float[Tensor, "A h w"], folds: int, ridge: float):
+        self._ridge = ridge
+        self._mean = features.mean((0, 2, 3), dtype=torch.float32)
+        self._scale = features.float().std((0, 2, 3)) + 1e-6
+        # A cell is as much inside as its share of allowed pixels: a share of its weight pulls to +1, the rest to -1.
+        self._inside, self._outside = ([], []), ([], [])
+        for fold in range(folds):
+            rows = self._rows(features[fold::folds])
+            for part, (squares, sums) in ((cells, self._inside), (1 - cells, self._outside)):
+                weight = part[fold::folds].flatten()
+                squares.append(((rows * weight[:, None]).T @ rows).double())
+                sums.append((weight @ rows).double())
+
+    def _rows(self, features: Float[Tensor, "A D h w"]) -> Float[Tensor, "n P"]:
+        standard = (features.float() - self._mean[:, None, None]) / self._scale[:, None, None]
+        rows = standard.movedim(1, -1).flatten(0, 2)
+        return torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
+
+    def fit(self, without: int | None = None) -> Callable[[Tensor], Tensor]:
+        """The linear model of all folds, or of all but one: features to scores, above 0 inside."""
+        used = [fold for fold in range(len(self._inside[0])) if fold != without]
+        gram, target = 0.0, 0.0
+        for sign, (squares, sums) in ((1, self._inside), (-1, self._outside)):
+            mean = torch.stack([sums[fold] for fold in used]).sum(0)
+            weight = mean[-1].clamp_min(1e-12)  # the last column is 1
+            gram = gram + torch.stack([squares[fold] for fold in used]).sum(0) / weight
+            target = target + sign * mean / weight
+        assert isinstance(gram, Tensor)
+        penalty = torch.full((len(gram),), self._ridge, dtype=gram.dtype)
+        penalty[-1] = 1e-9  # the constant is free
+        weights = torch.linalg.solve(gram + penalty.diag(), target).float()
+        return lambda features: (self._rows(features) @ weights).unflatten(
+            0, (len(features), features.shape[-2], features.shape[-1])
+        )
