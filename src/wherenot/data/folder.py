@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -105,7 +105,7 @@ def read_folder(path: str | Path, *, on_bad: OnBad = "error") -> Dataset:
     return checked_dataset("read_folder", path, name or root.name, classes, found, on_bad)
 
 
-def write_folder(dataset: Dataset, path: str | Path) -> None:
+def write_folder(dataset: Dataset, path: str | Path, *, on_sample: Callable[[], None] | None = None) -> None:
     """Write a data set in the native format: PNGs, one ``metadata.jsonl`` per split, ``dataset.json``.
 
     `read_folder` gives back the same images, priors, labels, splits and groups in the same order, and the same ids if
@@ -115,6 +115,7 @@ def write_folder(dataset: Dataset, path: str | Path) -> None:
     Args:
         dataset: What to write; every pixel is read.
         path: A folder that is empty or not there yet. Each file appears whole or not at all.
+        on_sample: Called after each sample, for a progress bar.
 
     Raises:
         ValueError: If the folder is not empty, an id or split cannot be a file name, two samples would become the same
@@ -132,6 +133,8 @@ def write_folder(dataset: Dataset, path: str | Path) -> None:
     lines: dict[str, list[dict[str, Any]]] = {}
     for sample in dataset.samples:
         lines.setdefault(sample.split, []).append(_write_sample(root / sample.split, sample, dataset.classes))
+        if on_sample is not None:
+            on_sample()
     used = [key for key in KEYS if any(key in line for split in lines.values() for line in split)]
     for split, rows in lines.items():
         text = "".join(json.dumps({key: row.get(key) for key in used}, ensure_ascii=False) + "\n" for row in rows)
