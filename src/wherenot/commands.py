@@ -264,10 +264,15 @@ def run_data_check(dataset: Dataset, data: str) -> None:
         numbers = (count.images, count.classes, count.priors, count.forbidden, count.ignore)
         shown.add_row(count.split, *(str(number) for number in numbers))
     console.print(shown)
+    if found.left_out:
+        console.print(f"{_images(found.left_out, 'is', 'are')} no sample: without an object there is no class.")
     within = [duplicate for duplicate in found.duplicates if not duplicate.crosses]
     if within:
         several = sum(len(duplicate.labels) > 1 for duplicate in within)
-        console.print(f"{len(within)} images occur more than once in a split, {several} of them with several classes.")
+        console.print(
+            f"{_images(len(within), 'occurs', 'occur')} more than once within train, within validation or among the"
+            f" test splits, {several} of them with several classes."
+        )
     problems = [each.reason for each in found.bad]
     for duplicate in found.duplicates:
         if duplicate.crosses:
@@ -275,3 +280,7 @@ def run_data_check(dataset: Dataset, data: str) -> None:
     if problems:
         raise DataError.listing(f"data check: {data}", problems, "Correct or remove these before you rely on a number.")
     console.print("nothing wrong found.")
+
+
+def _images(count: int, one: str, many: str) -> str:
+    return f"1 image {one}" if count == 1 else f"{count} images {many}"

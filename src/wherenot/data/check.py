@@ -58,12 +58,14 @@ class Findings:
 
     Attributes:
         counts: One per split.
-        bad: What the reader left out, and samples that cannot be decoded.
+        bad: What the reader left out for a fault, and samples that cannot be decoded.
+        left_out: How many the reader left out without a fault.
         duplicates: Samples with the same pixels.
     """
 
     counts: tuple[SplitCount, ...]
     bad: tuple[Rejected, ...]
+    left_out: int
     duplicates: tuple[Duplicate, ...]
 
 
@@ -86,7 +88,8 @@ def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None)
     kinds = {split: Counter[str]() for split in dataset.splits}
     labels: dict[str, set[int]] = {split: set() for split in dataset.splits}
     hashed: list[tuple[str, Sample]] = []
-    bad = list(dataset.rejected)
+    bad = [each for each in dataset.rejected if each.faulty]
+    left_out = len(dataset.rejected) - len(bad)
     for sample in dataset.samples:
         try:
             key, prior = content_hash(sample), sample.read_prior()
@@ -102,7 +105,7 @@ def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None)
         SplitCount(split, seen["images"], len(labels[split]), seen["priors"], seen["forbidden"], seen["ignore"])
         for split, seen in kinds.items()
     )
-    return Findings(counts, tuple(bad), _duplicates(hashed))
+    return Findings(counts, tuple(bad), left_out, _duplicates(hashed))
 
 
 def duplicates_across_splits(dataset: Dataset) -> tuple[Duplicate, ...]:

@@ -156,7 +156,7 @@ def _described(
             continue
         category = _largest(own, labels)
         if category is None:
-            outside.append(Rejected(id, f"{where}: no object that is not a crowd, so no class"))
+            outside.append(Rejected(id, f"{where}: no object that is not a crowd, so no class", faulty=False))
             continue
         mine = [_shape(annotation) for annotation in own if annotation["category_id"] == category]
         read = partial(_read_prior, mine, (row.get("height"), row.get("width")))

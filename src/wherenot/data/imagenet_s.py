@@ -86,6 +86,10 @@ def read_imagenet_s(
     """
     root = existing_folder("read_imagenet_s", path)
     root = inner if (inner := root / f"ImageNetS{variant}").is_dir() else root
+    if not any((root / folder).is_dir() for folder in SPLITS):
+        raise DataError(
+            f"read_imagenet_s: {path} holds none of {', '.join(SPLITS)}; pass the folder ImageNetS{variant}."
+        )
     wnids = _wnids(root, variant)
     ids = {wnid: index for index, wnid in enumerate(wnids, start=1)}
     ids |= {old: ids[new] for old, new in MERGED.items() if new in ids and old not in ids}
@@ -127,7 +131,8 @@ def segment_ids(path: Path) -> Int[np.ndarray, "H W"]:
     pixels = _rgb(path)
     if pixels[..., 2].any():
         raise DataError(f"{path}: blue is not zero; an ImageNet-S mask holds R + 256 * G")
-    return pixels[..., 0].astype(np.int64) + 256 * pixels[..., 1]
+    red, green = pixels[..., :2].astype(np.int64).transpose(2, 0, 1)
+    return red + 256 * green
 
 
 def _read_prior(path: Path, own_id: int, num_classes: int, size: tuple[int, int]) -> Prior:

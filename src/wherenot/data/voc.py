@@ -88,7 +88,7 @@ def read_voc(path: str | Path, prior: VocPrior = "boxes", *, on_bad: OnBad = "er
         elif scene.problems:
             found.append(Rejected(image.name, f"{id}: {'; '.join(scene.problems)}"))
         else:
-            outside.append(Rejected(image.name, f"{id}: no object that is not difficult, so no class"))
+            outside.append(Rejected(image.name, f"{id}: no object that is not difficult, so no class", faulty=False))
     return checked_dataset("read_voc", path, root.name.lower(), classes, found, on_bad, outside)
 
 
