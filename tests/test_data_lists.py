@@ -115,6 +115,12 @@ def test_bad_lines_are_named(tmp_path, line, reason):
     assert data.rejected[0].reason.startswith("test.txt:2: ")
 
 
+def test_a_data_set_without_one_good_sample_is_refused_even_when_bad_ones_may_be_skipped(tmp_path):
+    (tmp_path / "test.txt").write_text("a.png a.npy cat\n")
+    with pytest.raises(DataError, match=r"test.txt:1: .*no such file\nNo sample is good; correct them"):
+        read_lists(tmp_path, on_bad="skip")
+
+
 def test_a_list_that_is_not_text(tmp_path):
     (tmp_path / "test.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"test.txt cannot be read"):

@@ -156,7 +156,7 @@ def _read_legacy_prior(path: Path, size: tuple[int, int]) -> Prior | None:
     return Prior.from_mask(torch.from_numpy(inside)) if inside.any() else None
 
 
-def _no_prior(size: tuple[int, int]) -> None:  # noqa: ARG001  the public test split has no masks
+def _no_prior(_size: tuple[int, int]) -> None:
     return None
 
 
