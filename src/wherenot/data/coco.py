@@ -6,9 +6,10 @@
       train2017/000000000009.jpg                or images/train2017/...
       val2017/...
 
-A file with "train" in its name is `train`, every other one is `test`. The class of an image is the one whose instances cover most of it: the largest sum of ``area`` over those that are no
-crowd; of equal ones the category with the smaller id. The prior is all its instances, united. Crowds of that class are
-ignored where no instance lies: they are areas, not objects. Instances of other classes are off the prior.
+A file with "train" in its name is `train`, every other one `test`. The class of an image is the one whose instances
+cover most of it: the largest sum of ``area`` over those that are no crowd; of equal ones the category with the smaller
+id. The prior is all its instances, united. Crowds of that class are ignored where no instance lies: they are areas, not
+objects. Instances of other classes are off the prior.
 """
 
 from __future__ import annotations
