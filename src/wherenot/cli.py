@@ -80,7 +80,7 @@ class Audit:
     model: str
     """A run folder, efficientnet-lite0, or a transformers id or path."""
     data: str
-    """A data folder (imagefolder with metadata.jsonl), or a built-in benchmark: decoy."""
+    """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, ...: docs/data.md), or decoy."""
     splits: tuple[str, ...] = ()
     """Splits to audit; left out, all but train and validation."""
     max_images: int | None = None
@@ -171,6 +171,31 @@ class Bench:
     """Run folder; left out, runs/bench-search-MODEL."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Look a data set over, or convert it to the native folder format.
+
+    check reads every image and prior, counts them, names what is bad and what is in several splits, and fails if there
+    is any. convert writes PNGs, metadata.jsonl and dataset.json.
+
+    Try:
+      wherenot data check photos/
+      wherenot data check imagenet-s50:data/ImageNetS50
+      wherenot data convert coco:data/coco#dog,cat pets/ --skip-bad
+    """
+
+    what: Positional[Literal["check", "convert"]]
+    """What is done."""
+    data: Positional[str]
+    """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, ...: docs/data.md), or decoy."""
+    out: Positional[Path | None] = None
+    """New folder to convert into."""
+    seed: int = 0
+    """Of built-in data."""
+    skip_bad: bool = False
+    """Convert without samples that cannot be used; they are named and counted."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 if it did what was asked."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -186,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 | Annotated[Train, _train_subcommand(arguments)]
                 | Annotated[Compare, subcommand("compare")]
                 | Annotated[Bench, subcommand("bench")]
+                | Annotated[Data, subcommand("data")]
             ],
             prog="wherenot",
             description=f"{wherenot.__doc__}\n\n{_HINT}",

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from wherenot import cli
 from wherenot.audit import AuditConfig, audit, default_splits
-from wherenot.data import Dataset, load_dataset
+from wherenot.data import DataError, Dataset, load_dataset, write_folder
 from wherenot.evidence import Evidence
 from wherenot.explain import explain
 from wherenot.masking import FillName
@@ -53,6 +53,8 @@ def run(command: object) -> None:
             run_compare(command.runs, command.out)
         case cli.Bench():
             run_bench(command)
+        case cli.Data():
+            run_data(command)
         case _:
             raise AssertionError(f"no such command: {command}")
 
@@ -226,3 +228,59 @@ def run_bench(command: cli.Bench) -> None:
         shown.add_row(*line)
     console.print(shown)
     console.print(f"table: {out / 'table.md'}", soft_wrap=True)
+
+
+def run_data(command: cli.Data) -> None:
+    """Look a data set over, or convert it."""
+    if command.what == "convert":
+        if command.out is None:
+            raise ValueError("data convert: name the new folder: wherenot data convert DATA OUT.")
+        dataset = load_dataset(command.data, seed=command.seed, on_bad="skip" if command.skip_bad else "error")
+        with progress_bar() as bar:
+            task = bar.add_task("data convert", total=len(dataset), note="images")
+            write_folder(dataset, command.out, on_sample=lambda: bar.advance(task))
+        for left_out in dataset.rejected:
+            console.print(f"left out: {left_out.reason}", soft_wrap=True, markup=False)
+        console.print(f"{len(dataset)} images, {len(dataset.rejected)} left out: {command.out}", soft_wrap=True)
+        return
+    if command.out is not None:
+        raise ValueError(f"data check: writes nothing, so {command.out} has no meaning; leave it out.")
+    run_data_check(load_dataset(command.data, seed=command.seed, on_bad="skip"), command.data)
+
+
+def run_data_check(dataset: Dataset, data: str) -> None:
+    """Print what is in a data set; what is wrong with it is an error."""
+    from rich.table import Table
+
+    from wherenot.data.check import check_dataset
+
+    with progress_bar() as bar:
+        task = bar.add_task("data check", total=len(dataset), note="images")
+        found = check_dataset(dataset, on_sample=lambda: bar.advance(task))
+    shown = Table(title=f"{dataset.name}: {len(dataset.classes)} classes")
+    for heading in ("split", "images", "classes", "with prior", "forbids", "ignores"):
+        shown.add_column(heading, justify="left" if heading == "split" else "right")
+    for count in found.counts:
+        numbers = (count.images, count.classes, count.priors, count.forbidden, count.ignore)
+        shown.add_row(count.split, *(str(number) for number in numbers))
+    console.print(shown)
+    if found.left_out:
+        console.print(f"{_images(found.left_out, 'is', 'are')} no sample: without an object there is no class.")
+    within = [duplicate for duplicate in found.duplicates if not duplicate.crosses]
+    if within:
+        several = sum(len(duplicate.labels) > 1 for duplicate in within)
+        console.print(
+            f"{_images(len(within), 'occurs', 'occur')} more than once within train, within validation or among the"
+            f" test splits, {several} of them with several classes."
+        )
+    problems = [each.reason for each in found.bad]
+    for duplicate in found.duplicates:
+        if duplicate.crosses:
+            problems.append(f"the same image in {' and '.join(duplicate.splits)}: {', '.join(duplicate.ids)}")
+    if problems:
+        raise DataError.listing(f"data check: {data}", problems, "Correct or remove these before you rely on a number.")
+    console.print("nothing wrong found.")
+
+
+def _images(count: int, one: str, many: str) -> str:
+    return f"1 image {one}" if count == 1 else f"{count} images {many}"

@@ -22,17 +22,17 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from wherenot.data.annotations import KEYS, MASK_KEYS, image_size, inner_path, is_lookalike, read_image, read_prior
+from wherenot.data.annotations import KEYS, MASK_KEYS, inner_path, is_lookalike, read_prior
+from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, existing_folder
 from wherenot.data.samples import DataError, Dataset, Rejected, Sample
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -54,19 +54,12 @@ class _Entry:
     id: str = ""
     split: str = "train"
     label: str | int | None = None
+    group: str | None = None
     keys: dict[str, Any] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def noting(self) -> Iterator[None]:
-        """Turn a complaint about the data into one of the entry's problems."""
-        try:
-            yield
-        except ValueError as error:
-            self.problems.append(str(error))
+    problems: Problems = field(default_factory=Problems)
 
 
-def read_folder(path: str | Path, *, on_bad: Literal["error", "skip"] = "error") -> Dataset:
+def read_folder(path: str | Path, *, on_bad: OnBad = "error") -> Dataset:
     """Read a data set in the native format (see the module) and check everything but the images' pixels.
 
     Args:
@@ -95,10 +88,7 @@ def read_folder(path: str | Path, *, on_bad: Literal["error", "skip"] = "error")
     References:
         https://huggingface.co/docs/datasets/image_dataset, "ImageFolder". Stricter: images without a line are refused.
     """
-    root = Path(path).absolute()
-    if not root.is_dir():
-        what = "is not a folder" if root.exists() else "does not exist"
-        raise DataError(f"read_folder: {path} {what}; pass the folder that holds the images.")
+    root = existing_folder("read_folder", path)
     entries = _entries(root)
     if not entries:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
@@ -108,23 +98,14 @@ def read_folder(path: str | Path, *, on_bad: Literal["error", "skip"] = "error")
     indices = {each: index for index, each in enumerate(classes)}
     numbers_count = declared is not None or not any(isinstance(entry.label, str) for entry in entries)
     counts = Counter(entry.id for entry in entries)
-    samples, rejected = [], []
     for entry in entries:
         if entry.id and counts[entry.id] > 1:
             entry.problems.append(f"{entry.id} is listed {counts[entry.id]} times")
-        sample = _sample(root, entry, indices, numbers_count)
-        if sample is None:
-            rejected.append(Rejected(entry.id or entry.where, f"{entry.where}: {'; '.join(entry.problems)}"))
-        else:
-            samples.append(sample)
-    if rejected and (on_bad == "error" or not samples):
-        skip = "Correct them, or pass on_bad='skip' to leave these samples out and list them in `rejected`."
-        remedy = skip if samples else "No sample is good; correct them."
-        raise DataError.listing(f"read_folder: {path}", [bad.reason for bad in rejected], remedy)
-    return Dataset(name or root.name, classes, tuple(samples), tuple(rejected))
+    found = [_sample(root, entry, indices, numbers_count) for entry in entries]
+    return checked_dataset("read_folder", path, name or root.name, classes, found, on_bad)
 
 
-def write_folder(dataset: Dataset, path: str | Path) -> None:
+def write_folder(dataset: Dataset, path: str | Path, *, on_sample: Callable[[], None] | None = None) -> None:
     """Write a data set in the native format: PNGs, one ``metadata.jsonl`` per split, ``dataset.json``.
 
     `read_folder` gives back the same images, priors, labels, splits and groups in the same order, and the same ids if
@@ -134,6 +115,7 @@ def write_folder(dataset: Dataset, path: str | Path) -> None:
     Args:
         dataset: What to write; every pixel is read.
         path: A folder that is empty or not there yet. Each file appears whole or not at all.
+        on_sample: Called after each sample, for a progress bar.
 
     Raises:
         ValueError: If the folder is not empty, an id or split cannot be a file name, two samples would become the same
@@ -147,17 +129,42 @@ def write_folder(dataset: Dataset, path: str | Path) -> None:
         ...     len(read_folder(Path(root, "decoy")).split("train"))
         10
     """
-    root = Path(path)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ValueError(f"write_folder: {root} exists and is not an empty folder; pass a new one.")
+    root = new_folder("write_folder", path)
     lines: dict[str, list[dict[str, Any]]] = {}
     for sample in dataset.samples:
         lines.setdefault(sample.split, []).append(_write_sample(root / sample.split, sample, dataset.classes))
+        if on_sample is not None:
+            on_sample()
     used = [key for key in KEYS if any(key in line for split in lines.values() for line in split)]
     for split, rows in lines.items():
         text = "".join(json.dumps({key: row.get(key) for key in used}, ensure_ascii=False) + "\n" for row in rows)
-        _write(root / split / "metadata.jsonl", text)
-    _write(root / "dataset.json", json.dumps({"name": dataset.name, "classes": dataset.classes}, ensure_ascii=False))
+        write_new("write_folder", root / split / "metadata.jsonl", text)
+    write_new(
+        "write_folder",
+        root / "dataset.json",
+        json.dumps({"name": dataset.name, "classes": dataset.classes}, ensure_ascii=False),
+    )
+
+
+def new_folder(writer: str, path: str | Path) -> Path:
+    """Return a folder that is empty or not there yet, or complain in the writer's name."""
+    root = Path(path)
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise ValueError(f"{writer}: {root} exists and is not an empty folder; pass a new one.")
+    return root
+
+
+def write_new(writer: str, file: Path, content: str | Image.Image) -> None:
+    """Write a new file, whole or not at all; complain in the writer's name if it is there already."""
+    if file.exists():
+        raise ValueError(f"{writer}: two samples would become {file}; give them different ids.")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.part")
+    if isinstance(content, str):
+        part.write_text(content, encoding="utf-8")
+    else:
+        content.save(part, format="PNG")
+    part.replace(file)
 
 
 def _entries(root: Path) -> list[_Entry]:
@@ -180,7 +187,7 @@ def _entries(root: Path) -> list[_Entry]:
 
 def _described(root: Path, file: Path, number: int, text: bytes, own: set[str]) -> _Entry:
     entry = _Entry(f"{file.relative_to(root).as_posix()}:{number}")
-    with entry.noting():
+    with entry.problems.noting():
         keys = json.loads(text)
         if not isinstance(keys, dict):
             raise ValueError("not a JSON object {...}")
@@ -191,12 +198,12 @@ def _described(root: Path, file: Path, number: int, text: bytes, own: set[str]) 
     entry.problems += [f"unknown key {key!r}; ours are {', '.join(KEYS)}" for key in entry.keys if is_lookalike(key)]
     first, *rest = PurePosixPath(entry.id).parts
     in_split_folder = bool(rest) and (first in own or SPLIT_FOLDER.fullmatch(first) is not None)
-    with entry.noting():
+    with entry.problems.noting():
         named = _text(entry.keys, "split") or (first if in_split_folder else "train")
         entry.split = SPLIT_ALIASES.get(named, named)
-    with entry.noting():
-        _text(entry.keys, "group")
-    with entry.noting():
+    with entry.problems.noting():
+        entry.group = _text(entry.keys, "group")
+    with entry.problems.noting():
         label = entry.keys.get("label")
         if label is None:
             entry.label = _class_folder(entry.id, in_split_folder)
@@ -212,7 +219,7 @@ def _plain(id: str) -> _Entry:
     first, *rest = PurePosixPath(id).parts
     in_split_folder = bool(rest) and SPLIT_FOLDER.fullmatch(first) is not None
     entry.split = SPLIT_ALIASES.get(first, first) if in_split_folder else "train"
-    with entry.noting():
+    with entry.problems.noting():
         entry.label = _class_folder(id, in_split_folder)
         if len(rest) > 1 and not in_split_folder:
             raise ValueError(
@@ -223,7 +230,7 @@ def _plain(id: str) -> _Entry:
 
 def _unlisted(id: str) -> _Entry:
     problem = "not listed in metadata.jsonl, neither as an image nor as a mask; add a line or remove the file"
-    return _Entry(where=id, id=id, problems=[problem])
+    return _Entry(where=id, id=id, problems=Problems([problem]))
 
 
 def _masks(entry: _Entry) -> list[str]:
@@ -277,26 +284,21 @@ def _found_classes(entries: Sequence[_Entry]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _sample(root: Path, entry: _Entry, indices: dict[str, int], numbers_count: bool) -> Sample | None:
-    size, index = None, None
-    if entry.id:
-        with entry.noting():
-            size = image_size(root / entry.id)
-        with entry.noting():
-            index = _index(entry.label, indices, numbers_count)
-    folder = root / PurePosixPath(entry.where).parent
-    if size is not None:
-        with entry.noting():
-            read_prior(folder, entry.keys, size)
-    if entry.problems or size is None or index is None:
-        return None
-    return Sample(
+def _sample(root: Path, entry: _Entry, indices: dict[str, int], numbers_count: bool) -> Sample | Rejected:
+    if not entry.id:
+        return Rejected(entry.where, f"{entry.where}: {'; '.join(entry.problems)}")
+    index = None
+    with entry.problems.noting():
+        index = _index(entry.label, indices, numbers_count)
+    return checked_sample(
         id=entry.id,
-        label=index,
+        label=0 if index is None else index,  # without one, there is a problem
         split=entry.split,
-        group=entry.keys.get("group"),
-        read_image=partial(read_image, root / entry.id, size),
-        read_prior=partial(read_prior, folder, entry.keys, size),
+        image=root / entry.id,
+        read_prior=partial(read_prior, root / PurePosixPath(entry.where).parent, entry.keys),
+        group=entry.group,
+        where=entry.where,
+        problems=entry.problems,
     )
 
 
@@ -324,24 +326,14 @@ def _write_sample(folder: Path, sample: Sample, classes: tuple[str, ...]) -> dic
             f"write_folder: {sample.id!r} has a prior of {prior.shape} and an image of {image.size[::-1]}."
         )
     line = {"file_name": name, "label": classes[sample.label], "split": sample.split}
-    _write(inner_path(folder, name, "write_folder: id"), image)
+    write_new("write_folder", inner_path(folder, name, "write_folder: id"), image)
     if sample.group is not None:
         line["group"] = sample.group
     if prior is not None:
         for key, inside in zip(MASK_KEYS, (prior.allowed, prior.forbidden, prior.ignore), strict=True):
             if inside is not None:
                 line[key] = f"masks/{key.removesuffix('_file_name')}/{name}"
-                _write(folder / line[key], Image.fromarray(inside.cpu().numpy().astype(np.uint8) * 255))
+                write_new(
+                    "write_folder", folder / line[key], Image.fromarray(inside.cpu().numpy().astype(np.uint8) * 255)
+                )
     return line
-
-
-def _write(file: Path, content: str | Image.Image) -> None:
-    if file.exists():
-        raise ValueError(f"write_folder: two samples would become {file}; give them different ids.")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
-    if isinstance(content, str):
-        part.write_text(content, encoding="utf-8")
-    else:
-        content.save(part, format="PNG")
-    part.replace(file)

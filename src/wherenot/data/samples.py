@@ -68,10 +68,12 @@ class Rejected:
     Attributes:
         id: The sample's id, or the file and line that should have described it.
         reason: Every problem found with it.
+        faulty: False where nothing is wrong with it, but it is no sample, such as an image without any object.
     """
 
     id: str
     reason: str
+    faulty: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,119 @@
+"""What readers share: every fault is noted, every sample tried once, and what is bad is named and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from wherenot.data.annotations import image_size, read_image
+from wherenot.data.samples import DataError, Dataset, Rejected, Sample
+from wherenot.priors import Prior
+
+OnBad: TypeAlias = Literal["error", "skip"]
+
+
+class Problems(list[str]):
+    """What is wrong with one sample."""
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Turn a complaint about the data into one of the problems."""
+        try:
+            yield
+        except ValueError as error:
+            self.append(str(error))
+
+
+def checked_sample(
+    id: str,
+    label: int,
+    split: str,
+    image: Path,
+    read_prior: Callable[[tuple[int, int]], Prior | None],
+    *,
+    group: str | None = None,
+    where: str | None = None,
+    problems: Sequence[str] = (),
+) -> Sample | Rejected:
+    """Make a sample if the image has a header and the prior can be read; both are read again when asked for.
+
+    Args:
+        id: Unique within the data set.
+        label: Index into the classes.
+        split: Name of the split.
+        image: The image's file.
+        read_prior: Gives the prior for an image of height and width; must be picklable, such as a partial.
+        group: A subset to report on separately.
+        where: File and line that described the sample, for the messages; left out, the id.
+        problems: What is known to be wrong already.
+
+    Returns:
+        The sample, or why it is none.
+    """
+    found = Problems(problems)
+    size = None
+    with found.noting():
+        size = image_size(image)
+    if size is not None:
+        with found.noting():
+            read_prior(size)
+    if found or size is None:
+        return Rejected(id, f"{where or id}: {'; '.join(found)}")
+    return Sample(id, label, split, group, partial(read_image, image, size), partial(read_prior, size))
+
+
+def checked_dataset(
+    reader: str,
+    path: str | Path,
+    name: str,
+    classes: Sequence[str],
+    found: Sequence[Sample | Rejected],
+    on_bad: OnBad,
+    outside: Sequence[Rejected] = (),
+) -> Dataset:
+    """Put what a reader found together.
+
+    Args:
+        reader: The reader's name, for the message.
+        path: What it read, for the message.
+        name: Of the data set.
+        classes: Class names in the order of their indices.
+        found: Samples and bad samples.
+        on_bad: Whether a bad sample makes the whole an error, or is left out and listed in `rejected`.
+        outside: What is sound but no sample, such as images without an object; listed, never an error.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataError: If no sample is good, and with `on_bad` "error" if any is bad.
+    """
+    samples = tuple(each for each in found if isinstance(each, Sample))
+    bad = tuple(each for each in found if isinstance(each, Rejected))
+    if bad and (on_bad == "error" or not samples):
+        skip = "Correct them, or pass on_bad='skip' to leave these samples out and list them in `rejected`."
+        remedy = skip if samples else "No sample is good; correct them."
+        raise DataError.listing(f"{reader}: {path}", [each.reason for each in bad], remedy)
+    if not samples:
+        raise DataError(f"{reader}: {path} holds no samples; check that it is the folder of this format.")
+    return Dataset(name, tuple(classes), samples, bad + tuple(outside))
+
+
+def existing_folder(reader: str, path: str | Path) -> Path:
+    """Return a folder's absolute path, or complain in the reader's name."""
+    root = Path(path).absolute()
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "does not exist"
+        raise DataError(f"{reader}: {path} {what}; pass the folder that holds the images.")
+    return root
+
+
+def read_text(reader: str, file: Path) -> str:
+    """Read a text file, or complain in the reader's name."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{reader}: {file} cannot be read ({error}); check the file.") from error
