@@ -195,9 +195,9 @@ def grad_eclip_map(
         score = logits.gather(1, targets[:, None].long()).sum()
         (gradient,) = torch.autograd.grad(score, taken["out"], create_graph=True)
         query, key = (_projected(attention.out_proj, taken[name]) for name in ("q_proj", "k_proj"))
-    patches = slice(attention.others, None)
-    evidence_BP = grad_eclip(gradient, query, key[:, patches], taken["v_proj"][:, patches])
-    return evidence_BP.unflatten(1, (attention.rows, attention.columns))
+        patches = slice(attention.others, None)
+        evidence_BP = grad_eclip(gradient, query, key[:, patches], taken["v_proj"][:, patches])
+        return evidence_BP.unflatten(1, (attention.rows, attention.columns))
 
 
 @torch.no_grad()
