@@ -9,7 +9,7 @@ from torch import nn
 import wherenot.grad_eclip
 from golden_cases import GOLDEN
 from toys import SmallBatchNormNet, seeded
-from vits import Logits, family, images
+from vits import CastsItself, Logits, family, images
 from wherenot.grad_eclip import find_patch_attention, grad_eclip, grad_eclip_map
 from wherenot.maps import grad_cam_map, max_normalized
 from wherenot.methods.map_penalty import gradient_map
@@ -350,18 +350,6 @@ def test_same_map_in_any_mode_under_no_grad_and_autocast():
         found = grad_eclip_map(model, shown, TARGETS[:2])
     assert found.dtype == torch.float32
     assert torch.equal(found, expected)
-
-
-class CastsItself(nn.Module):
-    """Runs in bfloat16 whatever stands around it, as accelerate makes models do."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            return self.model(batch).float()
 
 
 @pytest.mark.parametrize("name", ["ViT", "CLIP"])

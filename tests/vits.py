@@ -44,6 +44,18 @@ class ZeroShot(nn.Module):
         return self.scale * nn.functional.normalize(features, dim=-1) @ self.texts.T
 
 
+class CastsItself(nn.Module):
+    """Runs in bfloat16 whatever stands around it, as accelerate makes models do."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.model(batch).float()
+
+
 def family(name, *, attention=None, scale=100.0):
     """A model in eval mode with three classes; CLIP averages its patches, CLIPZeroShot reads its class token."""
     import transformers
