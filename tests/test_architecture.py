@@ -21,7 +21,7 @@ LAYERS = [
     {"types", "rasters"},
     {"objective", "masking", "priors", "run", "progress", "microbatch", "dropping"},
     {"regions", "scoring", "four_terms", "search", "losses", "metrics"},
-    {"evidence", "maps", "given_regions", "region_cache"},
+    {"evidence", "maps", "grad_eclip", "given_regions", "region_cache"},
     {"explain", "methods"},
     {"models", "data", "summary"},
     {"audit", "report", "train"},

@@ -4,50 +4,11 @@ import torch
 from torch import nn
 
 from toys import seeded
+from vits import PATCH, SIDE, family, images
 from wherenot.dropping import Dropping, find_patch_tokens
 from wherenot.explain import explain
 from wherenot.regions import Grid, Slico
 from wherenot.scoring import RegionScore, hiding
-
-SIDE, PATCH = 32, 8
-TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": SIDE, "patch_size": PATCH}
-
-
-class Logits(nn.Module):
-    """A transformers model, called as the library calls models."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images):
-        return self.model(pixel_values=images).logits
-
-
-def family(name):
-    import transformers
-
-    wide = {**TINY, "intermediate_size": 32}
-    configs = {
-        "ViT": lambda: transformers.ViTConfig(**wide, num_labels=3),
-        "DeiT": lambda: transformers.DeiTConfig(**wide, num_labels=3),
-        "CLIP": lambda: transformers.CLIPConfig(vision_config=wide, text_config={}, num_labels=3),
-        "Siglip": lambda: transformers.SiglipConfig(vision_config=wide, text_config={}, num_labels=3),
-        "Dinov2": lambda: transformers.Dinov2Config(**TINY, num_labels=3),
-        "Dinov2WithRegisters": lambda: transformers.Dinov2WithRegistersConfig(**TINY, num_labels=3),
-        "Swin": lambda: transformers.SwinConfig(
-            image_size=SIDE, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[1, 1], window_size=4, num_labels=3
-        ),
-        "ResNet": lambda: transformers.ResNetConfig(
-            embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic", num_labels=3
-        ),
-    }
-    build = getattr(transformers, f"{name}ForImageClassification")
-    return seeded(lambda: Logits(build(configs[name]()))).eval()
-
-
-def images(count=2):
-    return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
 
 
 def grid(count=2):

@@ -7,9 +7,10 @@ import torch
 from toys import SmallBatchNormNet, seeded
 from wherenot import Normalization, Prior
 from wherenot.data import decoy
-from wherenot.methods import PRESETS, Alignment, Counterfactual, RandomRegions
+from wherenot.methods import PRESETS, Alignment, BackgroundSwap, BoxGuided, Counterfactual, RandomRegions
 from wherenot.methods.base import Terms
 from wherenot.methods.megl import MEGL
+from wherenot.methods.model_guidance import ModelGuidance
 from wherenot.methods.rrr import RRR
 from wherenot.methods.xil import XIL
 from wherenot.models import load_classifier
@@ -44,9 +45,11 @@ METHODS = {
     "rrr": {"weight": 0.1},
     "xil": {"weight": 1.0},
     "megl": {"weight": 1.0, "layer": "features.8"},
-    "model_guidance": {"weight": 0.1},
+    "model_guidance": {"weight": 0.1, "localization": "ppce"},
     "random_regions": ALIGNED,
     "counterfactual": {"interval": 2, "confidence_above": 0.0},
+    "background_swap": {"weight": 0.5},
+    "box_guided": {"interval": 2},
 }
 
 
@@ -170,17 +173,32 @@ def test_methods_by_name():
     assert (built.search, built.partition, built.normalization) == (Scoped(), Grid(4, 4), normalization)
     assert build_method(MethodConfig(), normalization, 0) is None
     assert build_method(MethodConfig(name="random_regions"), normalization, 7).seed == 7
-    kinds = {"rrr": RRR, "xil": XIL, "megl": MEGL, "random_regions": RandomRegions, "counterfactual": Counterfactual}
+    kinds = {
+        "rrr": RRR,
+        "xil": XIL,
+        "megl": MEGL,
+        "random_regions": RandomRegions,
+        "counterfactual": Counterfactual,
+        "background_swap": BackgroundSwap,
+        "box_guided": BoxGuided,
+    }
     for name, kind in kinds.items():
         assert isinstance(build_method(MethodConfig(name=name, weight=0.3), normalization, 0), kind)
+    for name in ("background_swap", "box_guided"):
+        assert build_method(MethodConfig(name=name, interval=4), normalization, 7).seed == 7
+    for name in ("energy", "l1", "rrr_star", "ppce"):
+        config = parse_config({"method": {"name": "model_guidance", "localization": name}}).method
+        assert build_method(config, normalization, 0) == ModelGuidance(localization=name)
     assert build_method(MethodConfig(name="paper"), Normalization(), 0) == replace(
         PRESETS["paper"], normalization=Normalization()
     )
 
 
-@pytest.mark.parametrize(("name", "option"), [("finetune", "weight"), ("rrr", "tau"), ("paper", "layer")])
+@pytest.mark.parametrize(
+    ("name", "option"), [("finetune", "weight"), ("rrr", "tau"), ("paper", "layer"), ("xil", "localization")]
+)
 def test_an_option_without_effect_is_refused(name, option):
-    value = {"weight": 1.0, "tau": 0.2, "layer": "conv"}[option]
+    value = {"weight": 1.0, "tau": 0.2, "layer": "conv", "localization": "l1"}[option]
     with pytest.raises(ValueError, match=f"method '{name}' has no option {option}"):
         build_method(MethodConfig(name=name, **{option: value}), Normalization(), 0)
 
@@ -201,6 +219,10 @@ def test_configurations_from_yaml(tmp_path):
         ({"lamda": 1}, "lamda: no such key"),
         ({"method": {"name": "log", "wieght": 1}}, "method.wieght: no such key"),
         ({"method": {"name": "magic"}}, "method.name: Input should be 'finetune'"),
+        (
+            {"method": {"localization": "epg"}},
+            "method.localization: Input should be 'energy', 'l1', 'rrr_star' or 'ppce'",
+        ),
         ({"optimization": {"epochs": "many"}}, "optimization.epochs: .* got 'many'"),
         ({"optimization": {"epochs": 0}}, "epochs must be >= 1, got 0"),
         ({"optimization": {"learning_rate": -1}}, "learning_rate must be > 0"),
@@ -271,3 +293,13 @@ def test_the_paper_is_searched_exactly_and_the_rest_fast():
     assert isinstance(PRESETS["paper"].search, Exact)
     assert isinstance(PRESETS["paper-tables"].search, Exact)
     assert isinstance(Alignment().search, Fast)
+
+
+@pytest.mark.parametrize("name", ["xil", "model_guidance"])
+def test_methods_on_gradient_maps_train_a_vision_transformer(tmp_path, data, name):
+    from wherenot.train.training import train
+
+    out = train(replace(quick(name=name), model="small-vit"), tmp_path / "run", dataset=data, quiet=True)
+    acted = [step[name] for step in steps_of(out) if name in step]
+    assert acted
+    assert all(value > 0 for value in acted)

@@ -97,13 +97,31 @@ def find_patch_tokens(model: Model, images: Float[Tensor, "B C H W"]) -> PatchTo
     known = _found.setdefault(model, {})
     size = tuple(images.shape[1:])
     if size not in known:
-        tokens = _look_on(model, images[:1])
+        tokens = seen_patch_tokens(model, images[:1])
+        if tokens is None:
+            raise ValueError(
+                f"fill 'drop': {type(model).__name__} has no sequence of patch tokens (a vision transformer has); "
+                "choose 'mean', 'black' or 'blur'."
+            )
         _check(model, tokens, images[:1])
         known[size] = tokens
     return known[size]
 
 
-def _look_on(model: nn.Module, images: Tensor) -> PatchTokens:
+@torch.no_grad()
+def seen_patch_tokens(model: nn.Module, images: Float[Tensor, "B C H W"]) -> PatchTokens | None:
+    """Where patch tokens enter the layers of a model, seen while it runs; None if it has none.
+
+    Not whether it could do without some of them: `find_patch_tokens` checks that too.
+
+    Args:
+        model: In eval mode; run once.
+        images: Anything of the size that the model is used on.
+
+    Example:
+        >>> seen_patch_tokens(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Flatten()), torch.zeros(1, 1, 8, 8)) is None
+        True
+    """
     grids: list[tuple[int, int]] = []
     entries: list[tuple[nn.Module, int]] = []
 
@@ -126,10 +144,7 @@ def _look_on(model: nn.Module, images: Tensor) -> PatchTokens:
         for layer, length in entries:
             if 0 <= length - rows * columns <= _MOST_OTHER_TOKENS:
                 return PatchTokens(layer, rows, columns, length - rows * columns)
-    raise ValueError(
-        f"fill 'drop': {type(model).__name__} has no sequence of patch tokens (a vision transformer has); "
-        "choose 'mean', 'black' or 'blur'."
-    )
+    return None
 
 
 def _check(model: nn.Module, tokens: PatchTokens, images: Tensor) -> None:

@@ -63,9 +63,9 @@ def input_gradient(
     """
     if of not in get_args(Differentiated):
         raise ValueError(f"input_gradient: `of` must be one of {get_args(Differentiated)}, got {of!r}.")
-    _check_targets("input_gradient", images, targets)
+    check_targets("input_gradient", images, targets)
     shown = images.detach().clone().requires_grad_()
-    with evaluating(model), _twice_differentiable(images.device):
+    with evaluating(model), twice_differentiable(images.device):
         logits = model(shown)
         if of == "logit":
             score_B = _of_target(logits, targets)
@@ -193,10 +193,10 @@ def grad_cam_map(
         Selvaraju et al., "Grad-CAM", ICCV 2017, on the log-probability instead of the logit, as in the baselines of
         "Where Not to Learn". Unlike the authors' ViT maps, all images of a batch get their own map.
     """
-    _check_targets("grad_cam_map", images, targets)
+    check_targets("grad_cam_map", images, targets)
     name = last_feature_layer(model, images) if layer is None else layer
     module = _named(model, name)
-    with evaluating(model), _twice_differentiable(images.device):
+    with evaluating(model), twice_differentiable(images.device):
         with _taking_feature_map(name, module) as taken:
             log_prob_B = _of_target(_log_probs(model(images.detach())), targets)
         if not taken:
@@ -283,8 +283,18 @@ def _taking_feature_map(name: str, module: nn.Module) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def _twice_differentiable(device: torch.device) -> Iterator[None]:
-    # Fused attention kernels have no second derivative; half precision loses the small gradients.
+def twice_differentiable(device: torch.device) -> Iterator[None]:
+    """Within it a model's gradients can be trained through, whatever stands around it.
+
+    Gradients are on; attention takes PyTorch's plain kernel, since the fused ones have no second derivative; and
+    autocast is off, since half precision loses the small gradients.
+
+    Example:
+        >>> import torch
+        >>> with torch.no_grad(), twice_differentiable(torch.device("cpu")):
+        ...     torch.is_grad_enabled()
+        True
+    """
     with torch.enable_grad(), torch.autocast(device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
         yield
 
@@ -297,7 +307,21 @@ def _of_target(scores: Float[Tensor, "B L"], targets: Int[Tensor, " B"]) -> Floa
     return scores.gather(1, targets[:, None].long())[:, 0]
 
 
-def _check_targets(function: str, images: Tensor, targets: Tensor) -> None:
+def check_targets(function: str, images: Float[Tensor, "B C H W"], targets: Int[Tensor, " T"]) -> None:
+    """Refuse targets that are not one per image.
+
+    Args:
+        function: Who asks, for the message.
+        images: The images.
+        targets: The classes.
+
+    Raises:
+        ValueError: If there are more or fewer targets than images.
+
+    Example:
+        >>> import torch
+        >>> check_targets("grad_cam_map", torch.zeros(2, 3, 8, 8), torch.tensor([4, 0]))
+    """
     if len(images) != len(targets):
         raise ValueError(f"{function}: {len(images)} images need as many targets, got {len(targets)}.")
 

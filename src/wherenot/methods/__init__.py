@@ -2,6 +2,8 @@
 
 from wherenot.methods.alignment import PRESETS as PRESETS
 from wherenot.methods.alignment import Alignment as Alignment
+from wherenot.methods.augmentation import BackgroundSwap as BackgroundSwap
+from wherenot.methods.augmentation import BoxGuided as BoxGuided
 from wherenot.methods.base import Batch as Batch
 from wherenot.methods.base import Method as Method
 from wherenot.methods.base import Terms as Terms

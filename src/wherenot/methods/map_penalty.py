@@ -1,4 +1,4 @@
-"""What RRR, XIL, MEGL and Model Guidance share: a weighted penalty on where a gradient map lies."""
+"""What RRR, XIL, MEGL and Model Guidance share: a weighted penalty on where a gradient map lies, and which map."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from wherenot.grad_eclip import find_patch_attention, grad_eclip_map
+from wherenot.maps import grad_cam_map
 from wherenot.methods.base import Batch, Terms
 from wherenot.priors import allowed_pixels
 
@@ -89,6 +91,45 @@ class MapPenalty(ABC):
         inside = allowed_pixels([batch.priors[row] for row in rows], *batch.images.shape[-2:])
         penalty = self.penalty(model, batch.images[rows], batch.targets[rows], inside.to(batch.images.device))
         return Terms(self.weight * penalty, {self.name: penalty.item(), f"{self.name}_images": float(len(rows))})
+
+
+def gradient_map(
+    model: nn.Module,
+    images: Float[Tensor, "B C H W"],
+    targets: Int[Tensor, " B"],
+    layer: str | None = None,
+) -> Float[Tensor, "B h w"]:
+    """The map that suits the architecture: Grad-ECLIP for a vision transformer, Grad-CAM for a CNN.
+
+    A vision transformer is a model whose patch tokens attend to each other (`find_patch_attention`).
+
+    Args:
+        model: Gives logits; run in eval mode, each submodule's own mode is restored, no hook is left behind.
+        images: In the model's input space; not touched, no gradient reaches them.
+        targets: The class that is explained.
+        layer: Where to look with Grad-CAM, whatever the architecture; None lets the architecture decide.
+
+    Returns:
+        Non-negative map, not normalised, on the grid of the patches or of the layer; in the graph of the weights.
+
+    Raises:
+        ValueError: As `grad_cam_map` does; without a `layer` also for a model that is neither a CNN nor a vision
+            transformer of a known build.
+
+    Example:
+        >>> import torch
+        >>> model = nn.Sequential(nn.Conv2d(1, 1, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2))
+        >>> gradient_map(model, torch.ones(1, 1, 8, 8), torch.tensor([1])).shape
+        torch.Size([1, 6, 6])
+
+    References:
+        "Where Not to Learn" compares with Grad-CAM on ResNet and Grad-ECLIP on CLIP and ViT. Grad-CAM explains the
+        log-probability, Grad-ECLIP the logit, each as in the authors' code.
+    """
+    attention = find_patch_attention(model, images) if layer is None else None
+    if attention is None:
+        return grad_cam_map(model, images, targets, layer)
+    return grad_eclip_map(model, images, targets, attention)
 
 
 def inside_on_grid(inside: Bool[Tensor, "B H W"], height: int, width: int) -> Bool[Tensor, "B h w"]:

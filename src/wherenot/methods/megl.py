@@ -1,4 +1,4 @@
-"""MEGL: explanation-guided learning, a Grad-CAM that should look like the prior."""
+"""MEGL: explanation-guided learning, a Grad-CAM or Grad-ECLIP that should look like the prior."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import ClassVar
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from wherenot.maps import grad_cam_map, max_normalized, min_max
-from wherenot.methods.map_penalty import MapPenalty, check_same_grid, inside_on_grid
+from wherenot.maps import max_normalized, min_max
+from wherenot.methods.map_penalty import MapPenalty, check_same_grid, gradient_map, inside_on_grid
 
 
 def megl_loss(evidence: Float[Tensor, "B h w"], inside: Bool[Tensor, "B h w"]) -> Float[Tensor, ""]:
@@ -20,10 +20,10 @@ def megl_loss(evidence: Float[Tensor, "B h w"], inside: Bool[Tensor, "B h w"]) -
 
     0 means that the map is high on the whole prior and zero elsewhere, 1 that it is its negative. Unlike `xil_loss`
     this also asks for evidence everywhere inside the prior. A constant map counts as zero everywhere: the loss is the
-    prior's share of the grid; an all-zero Grad-CAM gives no gradient either. Both normalisations are per image.
+    prior's share of the grid; an all-zero map gives no gradient either. Both normalisations are per image.
 
     Args:
-        evidence: Non-negative map, one per image (`maps.grad_cam_map`), in the graph if the loss is to train.
+        evidence: Non-negative map, one per image (`gradient_map`), in the graph if the loss is to train.
         inside: True where evidence may lie, on the grid of `evidence`.
 
     Returns:
@@ -49,9 +49,10 @@ def megl_loss(evidence: Float[Tensor, "B h w"], inside: Bool[Tensor, "B h w"]) -
 
 @dataclass(frozen=True, kw_only=True)
 class MEGL(MapPenalty):
-    """Explanation-guided learning: draws Grad-CAM onto the prior, all of it.
+    """Explanation-guided learning: draws the gradient map onto the prior, all of it.
 
-    Needs a CNN, or a `layer` that gives a feature map. The prior is brought to the map's grid, by nearest neighbour.
+    The map is Grad-CAM for a CNN, Grad-ECLIP for a vision transformer (`gradient_map`). The prior is brought to its
+    grid, by nearest neighbour.
 
     Example:
         >>> import torch
@@ -73,7 +74,8 @@ class MEGL(MapPenalty):
     """Factor of the penalty in the total loss; the authors' code takes 1 (Saliency-Bench) and 0.5 (ImageNet-S)."""
 
     layer: str | None = None
-    """Module whose output Grad-CAM looks at, as in model.named_modules(); None = the last feature map."""
+    """Module whose output Grad-CAM looks at, as in model.named_modules(); None = the last feature map of a CNN, or
+    Grad-ECLIP at the last attention of a vision transformer."""
 
     def penalty(
         self,
@@ -82,6 +84,6 @@ class MEGL(MapPenalty):
         targets: Int[Tensor, " B"],
         inside: Bool[Tensor, "B H W"],
     ) -> Float[Tensor, ""]:
-        """Return `megl_loss` of Grad-CAM."""
-        evidence = grad_cam_map(model, images, targets, self.layer)
+        """Return `megl_loss` of the map that suits the model."""
+        evidence = gradient_map(model, images, targets, self.layer)
         return megl_loss(evidence, inside_on_grid(inside, *evidence.shape[-2:]))

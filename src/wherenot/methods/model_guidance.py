@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from wherenot.maps import grad_cam_map
-from wherenot.methods.map_penalty import MapPenalty, check_same_grid
+from wherenot.methods.map_penalty import MapPenalty, check_same_grid, gradient_map
 
 Localization = Literal["energy", "l1", "rrr_star", "ppce"]
 
@@ -168,11 +167,11 @@ _LOSSES: dict[Localization, Callable[[Tensor, Tensor], Tensor]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ModelGuidance(MapPenalty):
-    """Model Guidance: one of four localization losses on Grad-CAM, brought to the size of the image.
+    """Model Guidance: one of four localization losses on a gradient map, brought to the size of the image.
 
-    Needs a CNN, or a `layer` that gives a feature map. Grad-CAM is never negative, so the signed losses see the
-    positive evidence only. The map is scaled up bilinearly and normalised after that (in the authors' code before;
-    the Energy loss does not normalise).
+    The map is Grad-CAM for a CNN, Grad-ECLIP for a vision transformer (`gradient_map`). Neither is ever negative, so
+    the signed losses see the positive evidence only. The map is scaled up bilinearly and normalised after that (in
+    the authors' code before; the Energy loss does not normalise).
 
     Example:
         >>> import torch
@@ -191,7 +190,7 @@ class ModelGuidance(MapPenalty):
 
     References:
         Rao et al., "Studying How to Efficiently and Effectively Guide Models with Explanations", ICCV 2023. There
-        Grad-CAM explains the logit, here the log-probability, as for the other baselines.
+        Grad-CAM explains the logit, here the log-probability, as for the other baselines; Grad-ECLIP is not theirs.
     """
 
     name: ClassVar[str] = "model_guidance"
@@ -204,7 +203,8 @@ class ModelGuidance(MapPenalty):
     evidence on every pixel inside. Each has its own scale, and so its own weight."""
 
     layer: str | None = None
-    """Module whose output Grad-CAM looks at, as in model.named_modules(); None = the last feature map."""
+    """Module whose output Grad-CAM looks at, as in model.named_modules(); None = the last feature map of a CNN, or
+    Grad-ECLIP at the last attention of a vision transformer."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -218,8 +218,8 @@ class ModelGuidance(MapPenalty):
         targets: Int[Tensor, " B"],
         inside: Bool[Tensor, "B H W"],
     ) -> Float[Tensor, ""]:
-        """Return the chosen loss of Grad-CAM at the size of the images."""
-        evidence = grad_cam_map(model, images, targets, self.layer)
+        """Return the chosen loss of the map that suits the model, at the size of the images."""
+        evidence = gradient_map(model, images, targets, self.layer)
         size = (inside.shape[-2], inside.shape[-1])
         attribution = F.interpolate(evidence[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
         return _LOSSES[self.localization](attribution, inside)

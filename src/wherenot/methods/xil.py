@@ -1,4 +1,4 @@
-"""XIL: explanatory interactive learning, a penalty on Grad-CAM outside the prior."""
+"""XIL: explanatory interactive learning, a penalty on Grad-CAM or Grad-ECLIP outside the prior."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import ClassVar
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from wherenot.maps import grad_cam_map, max_normalized
-from wherenot.methods.map_penalty import MapPenalty, check_same_grid, inside_on_grid
+from wherenot.maps import max_normalized
+from wherenot.methods.map_penalty import MapPenalty, check_same_grid, gradient_map, inside_on_grid
 
 
 def xil_loss(evidence: Float[Tensor, "B h w"], inside: Bool[Tensor, "B h w"]) -> Float[Tensor, ""]:
@@ -22,7 +22,7 @@ def xil_loss(evidence: Float[Tensor, "B h w"], inside: Bool[Tensor, "B h w"]) ->
     a map fades out of the loss, and an all-zero map gives 0 and no gradient.
 
     Args:
-        evidence: Non-negative map, one per image (`maps.grad_cam_map`), in the graph if the loss is to train.
+        evidence: Non-negative map, one per image (`gradient_map`), in the graph if the loss is to train.
         inside: True where evidence may lie, on the grid of `evidence`.
 
     Returns:
@@ -49,9 +49,10 @@ def xil_loss(evidence: Float[Tensor, "B h w"], inside: Bool[Tensor, "B h w"]) ->
 
 @dataclass(frozen=True, kw_only=True)
 class XIL(MapPenalty):
-    """Explanatory interactive learning: keeps Grad-CAM off the pixels outside the prior.
+    """Explanatory interactive learning: keeps the gradient map off the pixels outside the prior.
 
-    Needs a CNN, or a `layer` that gives a feature map. The prior is brought to the map's grid, by nearest neighbour.
+    The map is Grad-CAM for a CNN, Grad-ECLIP for a vision transformer (`gradient_map`). The prior is brought to its
+    grid, by nearest neighbour.
 
     Example:
         >>> import torch
@@ -74,7 +75,8 @@ class XIL(MapPenalty):
     """Factor of the penalty in the total loss."""
 
     layer: str | None = None
-    """Module whose output Grad-CAM looks at, as in model.named_modules(); None = the last feature map."""
+    """Module whose output Grad-CAM looks at, as in model.named_modules(); None = the last feature map of a CNN, or
+    Grad-ECLIP at the last attention of a vision transformer."""
 
     def penalty(
         self,
@@ -83,6 +85,6 @@ class XIL(MapPenalty):
         targets: Int[Tensor, " B"],
         inside: Bool[Tensor, "B H W"],
     ) -> Float[Tensor, ""]:
-        """Return `xil_loss` of Grad-CAM."""
-        evidence = grad_cam_map(model, images, targets, self.layer)
+        """Return `xil_loss` of the map that suits the model."""
+        evidence = gradient_map(model, images, targets, self.layer)
         return xil_loss(evidence, inside_on_grid(inside, *evidence.shape[-2:]))

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from wherenot.masking import FillName
+from wherenot.methods.model_guidance import Localization
 from wherenot.search import SearchName
 
 MethodName = Literal[
@@ -24,6 +25,8 @@ MethodName = Literal[
     "model_guidance",
     "random_regions",
     "counterfactual",
+    "background_swap",
+    "box_guided",
 ]
 
 
@@ -60,7 +63,10 @@ class MethodConfig:
     fill: FillName | None = None
     """What hidden pixels show."""
     layer: str | None = None
-    """XIL, MEGL and Model Guidance: the layer of the Grad-CAM; left out, the end of the last block."""
+    """XIL, MEGL and Model Guidance: the layer of the Grad-CAM; left out, the end of the last block of a CNN, or
+    Grad-ECLIP for a vision transformer."""
+    localization: Localization | None = None
+    """Model Guidance: which loss; each has its own scale, and so its own weight."""
 
 
 @dataclass(frozen=True, kw_only=True)

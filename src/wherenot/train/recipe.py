@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from wherenot.masking import Normalization
-from wherenot.methods import PRESETS, Counterfactual, Method, RandomRegions
+from wherenot.methods import PRESETS, BackgroundSwap, BoxGuided, Counterfactual, Method, RandomRegions
 from wherenot.methods.megl import MEGL
 from wherenot.methods.model_guidance import ModelGuidance
 from wherenot.methods.rrr import RRR
@@ -50,6 +50,8 @@ def build_method(config: MethodConfig, normalization: Normalization, seed: int) 
         "model_guidance": ModelGuidance(),
         "random_regions": RandomRegions(),
         "counterfactual": Counterfactual(),
+        "background_swap": BackgroundSwap(),
+        "box_guided": BoxGuided(),
     }[config.name]
     known = {option.name for option in fields(method)}
     _refuse({name: value for name, value in options.items() if name not in known}, config.name)
