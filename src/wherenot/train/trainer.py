@@ -76,11 +76,20 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 class TaskModel(nn.Module):
-    """A classifier with the task loss, in the shape that `Trainer` calls."""
+    """A classifier with the task loss, in the shape that `Trainer` calls.
 
-    def __init__(self, classifier: nn.Module) -> None:
+    In train mode a BatchNorm layer whose weights do not train stays in eval mode: its statistics would move, and with
+    them what the frozen weights after it see.
+
+    Args:
+        classifier: Gives logits.
+        freeze_batchnorm: Keep every BatchNorm layer in eval mode. Their scale and shift train as before.
+    """
+
+    def __init__(self, classifier: nn.Module, *, freeze_batchnorm: bool = False) -> None:
         super().__init__()
         self.classifier = classifier
+        self._freeze_batchnorm = freeze_batchnorm
         self.register_state_dict_post_hook(_contiguous)
 
     def forward(
@@ -89,6 +98,16 @@ class TaskModel(nn.Module):
         """Return logits, and the mean cross-entropy if labels are given."""
         logits = self.classifier(pixel_values)
         return {"logits": logits} if labels is None else {"loss": F.cross_entropy(logits, labels), "logits": logits}
+
+    def train(self, mode: bool = True) -> TaskModel:
+        """Set the mode, as a trainer does before every step, but for frozen BatchNorm layers."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                weights = list(module.parameters())
+                if self._freeze_batchnorm or (weights and not any(weight.requires_grad for weight in weights)):
+                    module.eval()
+        return self
 
 
 def _contiguous(module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:  # noqa: ARG001
