@@ -169,23 +169,28 @@ def test_alignment_from_the_command_line(tmp_path, folders, model):
         assert cli.main(["audit", *arguments, "--out", str(out)]) == 0
 
 
-def test_bfloat16_forwards_and_single_precision_weights(tmp_path, data, monkeypatch):
+@pytest.mark.parametrize(("method", "dtypes"), [("log", ["bfloat16"]), ("rrr", ["bfloat16", "float32"])])
+def test_bfloat16_forwards_and_single_precision_weights(tmp_path, data, monkeypatch, method, dtypes):
+    """Gradient maps alone are asked for in full precision."""
     seen = set()
     original = nn.Conv2d.forward
 
     def recording(self, images):
         output = original(self, images)
-        seen.add((self.weight.dtype, output.dtype))
+        if self.training or torch.is_grad_enabled():  # not where the memory layout is tried
+            seen.add((self.weight.dtype, output.dtype))
         return output
 
     monkeypatch.setattr(nn.Conv2d, "forward", recording)
-    for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
-        config = TrainConfig(method=ALIGNED, optimization=plan(precision=precision))
-        out = training.train(config, tmp_path / precision, dataset=data, quiet=True)
-        assert (torch.float32, dtype) in seen
-        assert all(weight.dtype == torch.float32 for weight in load_classifier(str(out)).parameters())
-        assert (dtype == torch.bfloat16) or seen == {(torch.float32, torch.float32)}
-        seen.clear()
+    settings = ALIGNED if method == "log" else MethodConfig(name="rrr", weight=1.0)
+    config = TrainConfig(method=settings, optimization=plan(precision="bf16"))
+    out = training.train(config, tmp_path / "bf16", dataset=data, quiet=True)
+    assert seen == {(torch.float32, getattr(torch, dtype)) for dtype in dtypes}
+    assert all(weight.dtype == torch.float32 for weight in load_classifier(str(out)).parameters())
+    seen.clear()
+    config = TrainConfig(method=settings, optimization=plan())
+    training.train(config, tmp_path / "fp32", dataset=data, quiet=True)
+    assert seen == {(torch.float32, torch.float32)}
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="fp16 works with an accelerator")

@@ -95,7 +95,8 @@ class OptimizationConfig:
     """frozen: BatchNorm layers keep the statistics they came with; for few images or small batches, whose own are too
     noisy."""
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
-    """Of the forwards, search included; weights and losses stay in fp32. fp16 needs a GPU."""
+    """Of the forwards, search included; weights, losses and the gradient maps of rrr, xil, megl and model_guidance stay
+    in fp32. fp16 needs a GPU."""
     workers: int = 0
     """Processes that read images."""
 

@@ -27,6 +27,8 @@ from wherenot.train.progress import TrainingProgress
 from wherenot.train.recipe import build_method
 from wherenot.train.trainer import ClassificationTrainer, ImageSet, TaskModel, collate
 
+_GRADIENT_METHODS = ("rrr", "xil", "megl", "model_guidance")  # their small gradients are lost in half precision
+
 
 def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, quiet: bool = False) -> Path:
     """Train a classifier as configured, into a run folder.
@@ -62,7 +64,11 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     )  # fmt: skip
     if (folder.read("metrics.json") or {}).get("finished"):
         return folder.path
-    model = TaskModel(classifier, freeze_batchnorm=config.optimization.batchnorm == "frozen")
+    model = TaskModel(
+        classifier,
+        freeze_batchnorm=config.optimization.batchnorm == "frozen",
+        ask_exactly=config.method.name in _GRADIENT_METHODS,
+    )
     trainer = _trainer(config, folder, dataset, model, classifier.preprocess, method, quiet)
     started = time.perf_counter()
     with _quiet_transformers():
