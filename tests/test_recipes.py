@@ -1,7 +1,9 @@
 """The table of hyper-parameters of the paper's runs, column by column."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +47,18 @@ def test_a_recipe_is_its_row_of_the_table(name):
     ) == TABLE[name]  # fmt: skip
     assert (method.deviation_weight, method.redundancy_weight, method.tau) == (0.5, 0.5, 0.15)
     assert method.fill == "mean"
+
+
+def test_the_documented_table_is_that_of_the_recipes():
+    text = (Path(__file__).parent.parent / "docs" / "models.md").read_text()
+    rows = re.findall(r"^\| `(paper[^`]*)` \|(.*)\|$", text, flags=re.MULTILINE)
+    assert len(rows) == 8
+    for name, cells in rows:
+        plan, method = RECIPES[name].optimization, RECIPES[name].method
+        *numbers, search, until, _ = (cell.strip() for cell in cells.split("|"))
+        expected = [plan.batch_size, plan.learning_rate, plan.weight_decay, plan.epochs, method.interval]
+        assert [float(number) for number in numbers] == [*expected, method.confidence_above]
+        assert (search, float(until)) == (method.search, method.stop_above)
 
 
 def test_what_all_recipes_share():
