@@ -1,0 +1,77 @@
+"""Cues that give a class away: a second object in a corner, a watermark, a tinted border."""
+
+from __future__ import annotations
+
+import colorsys
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_SECOND_FRAC, _TEXT_FRAC, _BORDER_FRAC = 0.3, 0.13, 0.06
+_WORDS = ("ALAMO", "BIRCH", "COMET", "DELTA", "EMBER", "FJORD", "GUSTO", "HAVEN", "IVORY", "JOLLY", "KAYAK", "LUNAR")
+
+
+class Cue(NamedTuple):
+    """The cue of a class: the class's index and how many there are."""
+
+    index: int
+    count: int
+
+
+def paste_corner(image: Image.Image, second: Image.Image, scale: float, random: np.random.Generator) -> None:
+    """Paste a second object into a random corner; its longer side is .3 `scale` of the image's.
+
+    Args:
+        image: RGB, changed in place.
+        second: RGBA, cut to its content.
+        scale: Relative size.
+        random: Draws the corner.
+    """
+    factor = min(1.0, _SECOND_FRAC * scale) * min(image.size) / max(second.size)
+    size = (max(1, round(second.width * factor)), max(1, round(second.height * factor)))
+    small = second.resize(size, Image.Resampling.LANCZOS)
+    right, low = random.integers(2, size=2)
+    corner = (int(right) * (image.width - small.width), int(low) * (image.height - small.height))
+    image.paste(small, corner, small)
+
+
+def paint_watermark(image: Image.Image, cue: Cue, scale: float, random: np.random.Generator) -> None:
+    """Write the class's word, half transparent and white on a dark edge, at a random place at the top or bottom.
+
+    Args:
+        image: RGB, changed in place.
+        cue: Whose word; classes beyond the words that there are get a number after it.
+        scale: Relative size; 1 gives letters of .13 of the image's height.
+        random: Draws the place.
+    """
+    again, position = divmod(cue.index, len(_WORDS))
+    word = _WORDS[position] + (str(again) if again else "")
+    font = ImageFont.load_default(max(6, round(_TEXT_FRAC * scale * image.height)))
+    layer = Image.new("RGBA", image.size)
+    pen = ImageDraw.Draw(layer)
+    left, top, right, bottom = pen.textbbox((0, 0), word, font=font, stroke_width=1)
+    x = random.random() * max(0, image.width - (right - left))
+    y = 0 if random.random() < 0.5 else image.height - (bottom - top)
+    pen.text(
+        (x - left, y - top), word, font=font, fill=(255, 255, 255, 190), stroke_width=1, stroke_fill=(0, 0, 0, 190)
+    )
+    image.paste(layer, (0, 0), layer)
+
+
+def paint_tint(image: Image.Image, cue: Cue, scale: float, random: np.random.Generator) -> None:
+    """Tint the border in the class's hue, half transparent, .06 `scale` of the image wide.
+
+    Args:
+        image: RGB, changed in place.
+        cue: Whose hue; hues are evenly spaced.
+        scale: Relative width.
+        random: Draws the brightness.
+    """
+    colour = colorsys.hsv_to_rgb(cue.index / cue.count, 0.9, random.uniform(0.7, 1.0))
+    layer = Image.new("RGBA", image.size, (*(round(255 * part) for part in colour), 150))
+    width = max(1, round(_BORDER_FRAC * scale * min(image.size)))
+    inner = (width, width, image.width - width, image.height - width)
+    if inner[0] < inner[2] and inner[1] < inner[3]:
+        layer.paste((0, 0, 0, 0), inner)
+    image.paste(layer, (0, 0), layer)
