@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 
 import wherenot
+from wherenot.experiments.recipes import RECIPES
 from wherenot.masking import FillName
 from wherenot.search import SearchName
 from wherenot.train.config import TrainConfig, read_config
@@ -51,7 +52,9 @@ class Explain:
     images: Positional[tuple[Path, ...]]
     """Photographs."""
     model: str
-    """A run folder, efficientnet-lite0, or a transformers id or path."""
+    """A run folder, efficientnet-lite0, timm:NAME, or a transformers id or path."""
+    classes: tuple[str, ...] = ()
+    """CLIP and SigLIP: the names to choose from; other models have classes of their own."""
     target: str | None = None
     """Class to explain, by name or number; left out, what the model predicts."""
     partition: str = "slico:50"
@@ -78,7 +81,8 @@ class Audit:
     """
 
     model: str
-    """A run folder, efficientnet-lite0, or a transformers id or path."""
+    """A run folder, efficientnet-lite0, timm:NAME, or a transformers id or path; CLIP and SigLIP read the names of the
+    data's classes."""
     data: str
     """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, ...: docs/data.md), or decoy."""
     splits: tuple[str, ...] = ()
@@ -111,10 +115,11 @@ class Train:
     Try:
       wherenot train decoy.yaml
       wherenot train decoy.yaml --set.method.name log --set.method.weight 2 --set.seed 1 --out runs/log-1
+      wherenot train paper/vit --set.data photos/
     """
 
     config: Positional[Path]
-    """YAML file with the configuration; it comes right after the command."""
+    """YAML file with the configuration, or a recipe (docs/models.md lists them); it comes right after the command."""
     set: TrainConfig = field(default_factory=TrainConfig)
     """Changes to the configuration."""
     out: Path | None = None
@@ -230,8 +235,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train_subcommand(arguments: list[str]) -> object:
-    """``train``, with the values of the file it names as the defaults that --set changes."""
+    """``train``, with the values of the file or recipe it names as the defaults that --set changes."""
     if arguments[:1] == ["train"] and len(arguments) > 1 and not arguments[1].startswith("-"):
         path = Path(arguments[1])
-        return subcommand("train", default=Train(config=path, set=read_config(path)))
+        config = RECIPES.get(arguments[1]) or read_config(path, RECIPES)
+        return subcommand("train", default=Train(config=path, set=config))
     return subcommand("train")

@@ -63,7 +63,7 @@ def run_explain(command: cli.Explain) -> None:
     """Explain photographs, one after the other; those done are kept when a later one fails."""
     if not command.images:
         raise ValueError("explain: name at least one photograph.")
-    classifier = load_classifier(command.model)
+    classifier = load_classifier(command.model, classes=command.classes)
     target = None if command.target is None else classifier.class_index(command.target)
     folder = RunFolder(command.out)
     for path in command.images:
@@ -147,7 +147,7 @@ def sentence(classifier: Classifier, evidence: Evidence) -> str:
 def run_audit(command: cli.Audit) -> None:
     """Audit one model on one data set and write the report."""
     dataset = load_dataset(command.data, seed=command.seed, on_bad="skip" if command.skip_bad else "error")
-    classifier = load_classifier(command.model)
+    classifier = load_classifier(command.model, classes=dataset.classes)
     name = command.name or Path(command.model).name
     config = AuditConfig(
         splits=command.splits,

@@ -62,6 +62,17 @@ class Preprocess:
         top, left = self._corner(height, width)
         return image.crop((left, top, left + self.width, top + self.height))
 
+    def whole(self) -> Preprocess:
+        """The same input from the whole image, squeezed (bicubic) instead of cropped, as in the paper.
+
+        Nothing of the image, nor of its prior, is cut away.
+
+        Example:
+            >>> Preprocess(height=224, width=224, short_side=256).whole() == Preprocess(height=224, width=224)
+            True
+        """
+        return replace(self, short_side=None, resample=Image.Resampling.BICUBIC.value)
+
     def prior(self, prior: Prior) -> Prior | None:
         """Carry a prior through the same resize and crop; None if the crop leaves nothing of it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from wherenot.masking import FillName
 from wherenot.methods.model_guidance import Localization
+from wherenot.models.clip import TEMPLATES
+from wherenot.models.scope import Scope
 from wherenot.search import SearchName
 
 MethodName = Literal[
@@ -91,6 +94,15 @@ class OptimizationConfig:
     """Stop after so many epochs without a better validation accuracy; 0 never stops."""
     keep: Literal["best", "last"] = "last"
     """Which epoch's weights the run keeps: the best on validation, or the last. Both are reported."""
+    scope: Scope | None = None
+    """Which weights train: full; head for networks with a classification head; vision (the vision tower and its
+    projection) or projection for CLIP. Left out, vision for CLIP and full for the rest."""
+    batchnorm: Literal["train", "frozen"] = "train"
+    """frozen: BatchNorm layers keep the statistics they came with; for few images or small batches, whose own are too
+    noisy."""
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Of the forwards, search included; weights, losses and the gradient maps of rrr, xil, megl and model_guidance stay
+    in fp32. fp16 needs a GPU."""
     workers: int = 0
     """Processes that read images."""
 
@@ -112,7 +124,13 @@ class TrainConfig:
     data: str = "decoy"
     """A data folder, or a built-in benchmark: decoy."""
     model: str = "small-cnn"
-    """small-cnn, small-vit, efficientnet-lite0, or a transformers id or path."""
+    """small-cnn, small-vit, efficientnet-lite0 (also with an input size: efficientnet-lite0@96), timm:NAME, or a
+    transformers id or path; CLIP and SigLIP read the names of the classes."""
+    templates: tuple[str, ...] = TEMPLATES
+    """CLIP and SigLIP: the sentences into which they put the names."""
+    resize: Literal["own", "whole"] = "own"
+    """own: as the model was pretrained, often with a crop; whole: the whole image squeezed to the input size, bicubic,
+    as in the paper."""
     name: str | None = None
     """What tables and reports call this run; left out, the method's name."""
     seed: int = 0
@@ -130,8 +148,12 @@ class TrainConfig:
         return self.name or self.method.name
 
 
-def read_config(path: Path) -> TrainConfig:
+def read_config(path: Path, recipes: Mapping[str, TrainConfig] | None = None) -> TrainConfig:
     """Read a YAML file.
+
+    Args:
+        path: The file.
+        recipes: Configurations by name; a file with ``recipe: NAME`` holds changes to one of them.
 
     Raises:
         ValueError: If the file is missing or no YAML, or holds an unknown key or a wrong value: each is named.
@@ -139,10 +161,26 @@ def read_config(path: Path) -> TrainConfig:
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise ValueError(f"read_config: {path} cannot be read ({error.strerror}).") from error
+        known = f" Recipes: {', '.join(recipes)}." if recipes else ""
+        raise ValueError(f"read_config: {path} cannot be read ({error.strerror}).{known}") from error
     except yaml.YAMLError as error:
         raise ValueError(f"read_config: {path} is not YAML: {error}") from error
-    return parse_config({} if content is None else content, source=str(path))
+    content = {} if content is None else content
+    if recipes is not None and isinstance(content, dict) and "recipe" in content:
+        content = dict(content)
+        name = content.pop("recipe")
+        if name not in recipes:
+            raise ValueError(f"read_config: {path}: no recipe {name!r}; there are {', '.join(recipes)}.")
+        content = _changed(config_dict(recipes[name]), content)
+    return parse_config(content, source=str(path))
+
+
+def _changed(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A nested dictionary with the values of another in it."""
+    return base | {
+        name: _changed(base[name], value) if isinstance(value, dict) and isinstance(base.get(name), dict) else value
+        for name, value in changes.items()
+    }
 
 
 def parse_config(content: Any, *, source: str = "the configuration") -> TrainConfig:

@@ -76,19 +76,46 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 class TaskModel(nn.Module):
-    """A classifier with the task loss, in the shape that `Trainer` calls."""
+    """A classifier with the task loss, in the shape that `Trainer` calls.
 
-    def __init__(self, classifier: nn.Module) -> None:
+    In train mode a BatchNorm layer whose weights do not train stays in eval mode: its statistics would move, and with
+    them what the frozen weights after it see.
+
+    Args:
+        classifier: Gives logits.
+        freeze_batchnorm: Keep every BatchNorm layer in eval mode. Their scale and shift train as before.
+        ask_exactly: Answer a method's questions in full precision, also where the task runs in half: `Trainer` puts
+            autocast inside the model, where a method that needs full precision cannot switch it off.
+    """
+
+    def __init__(self, classifier: nn.Module, *, freeze_batchnorm: bool = False, ask_exactly: bool = False) -> None:
         super().__init__()
         self.classifier = classifier
+        self._freeze_batchnorm = freeze_batchnorm
+        self._ask_exactly = ask_exactly
         self.register_state_dict_post_hook(_contiguous)
 
     def forward(
         self, pixel_values: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"] | None = None
     ) -> dict[str, Tensor]:
         """Return logits, and the mean cross-entropy if labels are given."""
+        if labels is None:
+            device = pixel_values.device.type
+            lowered = torch.is_autocast_enabled(device) and not self._ask_exactly
+            with torch.autocast(device, enabled=lowered):
+                return {"logits": self.classifier(pixel_values)}
         logits = self.classifier(pixel_values)
-        return {"logits": logits} if labels is None else {"loss": F.cross_entropy(logits, labels), "logits": logits}
+        return {"loss": F.cross_entropy(logits.float(), labels), "logits": logits}
+
+    def train(self, mode: bool = True) -> TaskModel:
+        """Set the mode, as a trainer does before every step, but for frozen BatchNorm layers."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                weights = list(module.parameters())
+                if self._freeze_batchnorm or (weights and not any(weight.requires_grad for weight in weights)):
+                    module.eval()
+        return self
 
 
 def _contiguous(module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:  # noqa: ARG001

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from wherenot.data import DataError, Dataset, hold_out, load_dataset
 from wherenot.methods import Method
-from wherenot.models import build_classifier
+from wherenot.models import Classifier, build_classifier, train_only
 from wherenot.region_cache import CachedPartition, default_cache
 from wherenot.run import RunFolder
 from wherenot.train.config import TrainConfig, config_dict
@@ -26,6 +26,8 @@ from wherenot.train.layout import channels_last
 from wherenot.train.progress import TrainingProgress
 from wherenot.train.recipe import build_method
 from wherenot.train.trainer import ClassificationTrainer, ImageSet, TaskModel, collate
+
+_GRADIENT_METHODS = ("rrr", "xil", "megl", "model_guidance")  # their small gradients are lost in half precision
 
 
 def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, quiet: bool = False) -> Path:
@@ -47,13 +49,14 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     Raises:
         ValueError: For data, options or a folder that cannot be used; each is named.
     """
+    _check(config)
     folder = RunFolder(out)
     dataset = load_dataset(config.data, seed=config.seed) if dataset is None else dataset
     if "train" not in dataset.splits:
         raise DataError([f"{config.data}: has no train split, only {', '.join(dataset.splits)}"])
     if "validation" not in dataset.splits:
         dataset = hold_out(dataset, config.holdout_frac, config.seed)
-    classifier = build_classifier(config.model, classes=dataset.classes, seed=config.seed)
+    classifier = _classifier(config, dataset.classes)
     method = build_method(config.method, classifier.normalization, config.seed)
     folder.begin(
         "train", config.title, config_dict(config), model=config.model, data=config.data, seed=config.seed,
@@ -61,8 +64,12 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     )  # fmt: skip
     if (folder.read("metrics.json") or {}).get("finished"):
         return folder.path
-    channels_last(classifier, classifier.preprocess.height, classifier.preprocess.width)
-    trainer = _trainer(config, folder, dataset, TaskModel(classifier), classifier.preprocess, method, quiet)
+    model = TaskModel(
+        classifier,
+        freeze_batchnorm=config.optimization.batchnorm == "frozen",
+        ask_exactly=config.method.name in _GRADIENT_METHODS,
+    )
+    trainer = _trainer(config, folder, dataset, model, classifier.preprocess, method, quiet)
     started = time.perf_counter()
     with _quiet_transformers():
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder.path / "checkpoints")))
@@ -71,6 +78,22 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     folder.write("metrics.json", {"finished": True, **_validation(trainer)})  # last: it says that the run is whole
     shutil.rmtree(folder.path / "checkpoints")
     return folder.path
+
+
+def _check(config: TrainConfig) -> None:
+    if not config.data:
+        raise ValueError("train: the recipe leaves the data to you; name them with --set.data, or data: in the file.")
+    if config.optimization.precision == "fp16" and not torch.accelerator.is_available():
+        raise ValueError("train: precision fp16 needs a GPU; add --set.optimization.precision fp32 (or bf16).")
+
+
+def _classifier(config: TrainConfig, classes: Sequence[str]) -> Classifier:
+    classifier = build_classifier(config.model, classes=classes, seed=config.seed, templates=config.templates)
+    if config.resize == "whole":
+        classifier.preprocess = classifier.preprocess.whole()
+    train_only(classifier, config.optimization.scope)
+    channels_last(classifier, classifier.preprocess.height, classifier.preprocess.width)
+    return classifier
 
 
 @contextmanager
@@ -109,6 +132,9 @@ def _trainer(
         per_device_eval_batch_size=plan.batch_size,
         learning_rate=plan.learning_rate,
         weight_decay=plan.weight_decay,
+        fp16=plan.precision == "fp16",
+        bf16=plan.precision == "bf16",
+        use_cpu=not torch.accelerator.is_available(),
         lr_scheduler_type=plan.schedule if plan.schedule != "constant" else "constant_with_warmup",
         warmup_steps=round(plan.warmup_frac * steps),
         eval_strategy="epoch",
