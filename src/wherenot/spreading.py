@@ -36,6 +36,17 @@ class Spread:
     learned: list[bool]
     agreement: Float[Tensor, " B"]
 
+    def summary(self) -> dict[str, float | None]:
+        """How many priors were given, kept, replaced and added, and the median agreement of the given ones."""
+        given = (~self.agreement.isnan()).tolist()
+        counts = {
+            "given": sum(given),
+            "kept": sum(had and not new for had, new in zip(given, self.learned, strict=True)),
+            "replaced": sum(had and new for had, new in zip(given, self.learned, strict=True)),
+            "added": sum(new and not had for had, new in zip(given, self.learned, strict=True)),
+        }
+        return {**counts, "agreement": round(self.agreement.nanmedian().item(), 3) if any(given) else None}
+
 
 def spread_priors(
     model: nn.Module,

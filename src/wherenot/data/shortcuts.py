@@ -37,11 +37,11 @@ def paste_corner(image: Image.Image, second: Image.Image, scale: float, random: 
 
 
 def paint_watermark(image: Image.Image, cue: Cue, scale: float, random: np.random.Generator) -> None:
-    """Write the class's word, half transparent and white on a dark edge, at a random place at the top or bottom.
+    """Write the class's word in the class's hue on a dark edge, half transparent, somewhere at the top or bottom.
 
     Args:
         image: RGB, changed in place.
-        cue: Whose word; classes beyond the words that there are get a number after it.
+        cue: Whose word and hue; classes beyond the words that there are get a number after it.
         scale: Relative size; 1 gives letters of .13 of the image's height.
         random: Draws the place.
     """
@@ -53,9 +53,8 @@ def paint_watermark(image: Image.Image, cue: Cue, scale: float, random: np.rando
     left, top, right, bottom = pen.textbbox((0, 0), word, font=font, stroke_width=1)
     x = random.random() * max(0, image.width - (right - left))
     y = 0 if random.random() < 0.5 else image.height - (bottom - top)
-    pen.text(
-        (x - left, y - top), word, font=font, fill=(255, 255, 255, 190), stroke_width=1, stroke_fill=(0, 0, 0, 190)
-    )
+    fill = (*_hue(cue, 1.0), 200)
+    pen.text((x - left, y - top), word, font=font, fill=fill, stroke_width=1, stroke_fill=(0, 0, 0, 200))
     image.paste(layer, (0, 0), layer)
 
 
@@ -68,10 +67,14 @@ def paint_tint(image: Image.Image, cue: Cue, scale: float, random: np.random.Gen
         scale: Relative width.
         random: Draws the brightness.
     """
-    colour = colorsys.hsv_to_rgb(cue.index / cue.count, 0.9, random.uniform(0.7, 1.0))
-    layer = Image.new("RGBA", image.size, (*(round(255 * part) for part in colour), 150))
+    layer = Image.new("RGBA", image.size, (*_hue(cue, random.uniform(0.7, 1.0)), 150))
     width = max(1, round(_BORDER_FRAC * scale * min(image.size)))
     inner = (width, width, image.width - width, image.height - width)
     if inner[0] < inner[2] and inner[1] < inner[3]:
         layer.paste((0, 0, 0, 0), inner)
     image.paste(layer, (0, 0), layer)
+
+
+def _hue(cue: Cue, brightness: float) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(cue.index / cue.count, 0.9, brightness)
+    return round(255 * red), round(255 * green), round(255 * blue)

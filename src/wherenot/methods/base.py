@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from wherenot.priors import Prior
+from wherenot.spreading import Spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,4 +61,21 @@ class Method(Protocol):
 
     def __call__(self, model: nn.Module, batch: Batch, step: int) -> Terms:
         """Return the terms for `batch` at 1-based optimizer step `step`; the model's mode is left as found."""
+        ...
+
+
+@runtime_checkable
+class Preparing(Method, Protocol):
+    """A method that prepares training, too: it chooses the priors beforehand and the images at every step."""
+
+    def spread(
+        self, model: nn.Module, batches: Iterable[tuple[Float[Tensor, "B C H W"], Sequence[Prior | None]]]
+    ) -> Spread:
+        """Return the priors of the whole training split, in its order; called once, before the first step."""
+        ...
+
+    def augment(
+        self, images: Float[Tensor, "B C H W"], priors: Sequence[Prior | None], step: int
+    ) -> Float[Tensor, "B C H W"]:
+        """Return the images that the task's own forward of optimizer step `step` is to see; arguments stay as found."""
         ...

@@ -18,6 +18,7 @@ from wherenot.search import SearchName
 
 MethodName = Literal[
     "finetune",
+    "wherenot",
     "paper",
     "log",
     "adaptive-log",
@@ -68,6 +69,10 @@ class MethodConfig:
     layer: str | None = None
     """XIL, MEGL and Model Guidance: the layer of the Grad-CAM; left out, the end of the last block of a CNN, or
     Grad-ECLIP for a vision transformer."""
+    share: float | None = None
+    """wherenot: share of the images of a batch that are shown recomposed."""
+    trusted: float | None = None
+    """wherenot: a prior that agrees less than this with what the others have in common is drawn anew; 0 keeps all."""
     localization: Localization | None = None
     """Model Guidance: which loss; each has its own scale, and so its own weight."""
 

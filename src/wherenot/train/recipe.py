@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from wherenot.masking import Normalization
-from wherenot.methods import PRESETS, BackgroundSwap, BoxGuided, Counterfactual, Method, RandomRegions
+from wherenot.methods import PRESETS, BackgroundSwap, BoxGuided, Counterfactual, Method, RandomRegions, Recomposition
 from wherenot.methods.megl import MEGL
 from wherenot.methods.model_guidance import ModelGuidance
 from wherenot.methods.rrr import RRR
@@ -44,6 +44,7 @@ def build_method(config: MethodConfig, normalization: Normalization, seed: int) 
         options = {"deviation_weight": weight, "redundancy_weight": weight, **options}
     method = {
         **PRESETS,
+        "wherenot": Recomposition(),
         "rrr": RRR(),
         "xil": XIL(),
         "megl": MEGL(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from transformers import Trainer
 
 from wherenot.data import Dataset
-from wherenot.methods import Batch, Method
+from wherenot.methods import Batch, Method, Preparing
 from wherenot.models import Preprocess
 from wherenot.priors import Prior
 from wherenot.regions import label_maps
@@ -34,10 +34,24 @@ class ImageSet(TorchDataset[dict[str, Any]]):
         self._preprocess = preprocess
         self._partition = partition
         self._kept: dict[int, dict[str, Any]] = {}
+        self._drawn: Sequence[Prior | None] | None = None
         self._keeps = len(dataset.samples) * preprocess.height * preprocess.width * 12 <= _KEPT_BYTES
 
     def __len__(self) -> int:
         return len(self._samples)
+
+    def use_priors(self, priors: Sequence[Prior | None]) -> None:
+        """Take these priors, one per sample on the model's input, instead of the samples' own."""
+        if len(priors) != len(self):
+            raise ValueError(f"ImageSet.use_priors: {len(self)} samples need as many priors, got {len(priors)}.")
+        self._drawn = priors
+        self._kept = {index: {**item, "priors": priors[index]} for index, item in self._kept.items()}
+
+    def batches(self, size: int) -> Iterator[tuple[Float[Tensor, "B C H W"], list[Prior | None]]]:
+        """All images with their priors, in order."""
+        for start in range(0, len(self), size):
+            items = [self[index] for index in range(start, min(start + size, len(self)))]
+            yield torch.stack([item["pixel_values"] for item in items]), [item["priors"] for item in items]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Read one sample; a prior that the crop leaves nothing of becomes None."""
@@ -49,7 +63,7 @@ class ImageSet(TorchDataset[dict[str, Any]]):
         item = {
             "pixel_values": pixel_values,
             "labels": sample.label,
-            "priors": None if prior is None else self._preprocess.prior(prior),
+            "priors": self._drawn[index] if self._drawn is not None else prior and self._preprocess.prior(prior),
         }
         if self._partition is not None and item["priors"] is not None:
             item["regions"] = label_maps(pixel_values[None], self._partition, self._preprocess.normalization)[0].short()
@@ -169,11 +183,13 @@ class MethodMixin:
         inputs = dict(inputs)
         priors: list[Prior | None] = inputs.pop("priors", None) or [None] * len(inputs["labels"])
         regions: Tensor | None = inputs.pop("regions", None)
+        step = self.state.global_step + 1  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(self.method, Preparing) and model.training:
+            inputs["pixel_values"] = self.method.augment(inputs["pixel_values"], priors, step)
         loss, outputs = super().compute_loss(  # pyright: ignore[reportAttributeAccessIssue]
             model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
         if self.method is not None and model.training:
-            step = self.state.global_step + 1  # pyright: ignore[reportAttributeAccessIssue]
             batch = Batch(
                 images=inputs["pixel_values"],
                 targets=inputs["labels"],

@@ -17,7 +17,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from wherenot.data import DataError, Dataset, hold_out, load_dataset
-from wherenot.methods import Method
+from wherenot.methods import Method, Preparing
 from wherenot.models import Classifier, build_classifier, train_only
 from wherenot.region_cache import CachedPartition, default_cache
 from wherenot.run import RunFolder
@@ -69,8 +69,8 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
         freeze_batchnorm=config.optimization.batchnorm == "frozen",
         ask_exactly=config.method.name in _GRADIENT_METHODS,
     )
-    trainer = _trainer(config, folder, dataset, model, classifier.preprocess, method, quiet)
     started = time.perf_counter()
+    trainer = _trainer(config, folder, dataset, model, classifier.preprocess, method, quiet)
     with _quiet_transformers():
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder.path / "checkpoints")))
     classifier.save(folder.path / "model")
@@ -124,6 +124,10 @@ def _trainer(
     if partition is not None:
         partition = CachedPartition(partition, default_cache() / "regions")
     train_set = ImageSet(dataset.split("train"), preprocess, partition)
+    if isinstance(method, Preparing):
+        spread = method.spread(model.classifier, train_set.batches(plan.batch_size))
+        train_set.use_priors(spread.priors)
+        folder.amend(priors=spread.summary())
     steps = plan.epochs * -(-len(train_set) // plan.batch_size)
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
