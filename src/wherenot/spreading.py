@@ -36,7 +36,7 @@ class Spread:
     learned: list[bool]
     agreement: Float[Tensor, " B"]
 
-    def summary(self) -> dict[str, float | None]:
+    def summary(self) -> dict[str, int | float | None]:
         """How many priors were given, kept, replaced and added, and the median agreement of the given ones."""
         given = (~self.agreement.isnan()).tolist()
         counts = {
@@ -50,7 +50,7 @@ class Spread:
 
 def spread_priors(
     model: nn.Module,
-    batches: Iterable[tuple[Float[Tensor, "B C H W"], Sequence[Prior | None]]],
+    batches: Iterable[tuple[Float[Tensor, "_ C H W"], Sequence[Prior | None]]],
     *,
     trusted: float = _TRUSTED,
     ridge: float = 1e-2,
@@ -119,7 +119,7 @@ def _read(
     for images, priors in batches:
         grid = grid or FeatureGrid(model, images)
         read.append(grid(images).half().cpu())  # the rounding is far below what a linear model can tell apart
-        given += [None if prior is None else prior.to("cpu") for prior in priors]
+        given += priors
         if on_batch is not None:
             on_batch(len(images))
     if not read:
@@ -130,7 +130,7 @@ def _read(
 def _on_cells(prior: Prior | None, size: torch.Size) -> Float[Tensor, "h w"]:
     """Share of each cell's pixels where evidence may lie."""
     assert prior is not None, "only annotated images are looked at"
-    return F.adaptive_avg_pool2d(prior.evidence_allowed()[None].float(), tuple(size))[0]
+    return F.adaptive_avg_pool2d(prior.evidence_allowed()[None].float().cpu(), tuple(size))[0]
 
 
 def _prior(inside: Bool[Tensor, "H W"]) -> Prior | None:

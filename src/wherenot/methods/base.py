@@ -69,7 +69,7 @@ class Preparing(Method, Protocol):
     """A method that prepares training, too: it chooses the priors beforehand and the images at every step."""
 
     def spread(
-        self, model: nn.Module, batches: Iterable[tuple[Float[Tensor, "B C H W"], Sequence[Prior | None]]]
+        self, model: nn.Module, batches: Iterable[tuple[Float[Tensor, "_ C H W"], Sequence[Prior | None]]]
     ) -> Spread:
         """Return the priors of the whole training split, in its order; called once, before the first step."""
         ...

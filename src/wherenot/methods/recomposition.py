@@ -61,7 +61,7 @@ class Recomposition:
             raise ValueError(f"Recomposition: share must lie in [0, 1], got {self.share}.")
 
     def spread(
-        self, model: nn.Module, batches: Iterable[tuple[Float[Tensor, "B C H W"], Sequence[Prior | None]]]
+        self, model: nn.Module, batches: Iterable[tuple[Float[Tensor, "_ C H W"], Sequence[Prior | None]]]
     ) -> Spread:
         """Draw the priors to train with; called once, before the first step, with the whole training split."""
         return spread_priors(model, batches, trusted=self.trusted)

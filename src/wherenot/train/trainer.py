@@ -47,7 +47,7 @@ class ImageSet(TorchDataset[dict[str, Any]]):
         self._drawn = priors
         self._kept = {index: {**item, "priors": priors[index]} for index, item in self._kept.items()}
 
-    def batches(self, size: int) -> Iterator[tuple[Float[Tensor, "B C H W"], list[Prior | None]]]:
+    def batches(self, size: int) -> Iterator[tuple[Float[Tensor, "_ C H W"], list[Prior | None]]]:
         """All images with their priors, in order."""
         for start in range(0, len(self), size):
             items = [self[index] for index in range(start, min(start + size, len(self)))]

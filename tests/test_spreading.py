@@ -1,0 +1,197 @@
+"""Learned priors: what a linear model on features makes of few, wrong and no annotations."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from toys import RecordingModel
+from vits import family
+from wherenot.feature_grids import FeatureGrid
+from wherenot.priors import Prior
+from wherenot.spreading import _auc, _Ridge, spread_priors
+
+SIDE = 24
+
+
+class Colours(nn.Module):
+    """Two convolutions that pass on colours; on full and half resolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.fine = nn.Conv2d(3, 3, 1, bias=False)
+        self.pool = nn.AvgPool2d(2)
+        self.coarse = nn.Conv2d(3, 3, 1, bias=False)
+        for conv in (self.fine, self.coarse):
+            conv.weight.data = torch.eye(3)[..., None, None]
+
+    def forward(self, images):
+        return self.coarse(self.pool(self.fine(images))).mean((2, 3))
+
+
+def scenes(count, seed=0):
+    """Red squares on green and blue noise, and where they are."""
+    random = np.random.default_rng(seed)
+    images = torch.from_numpy(random.random((count, 3, SIDE, SIDE))).float() * 0.5
+    images[:, 0] *= 0.2
+    boxes = []
+    for image in images:
+        top, left = random.integers(1, SIDE - 11, 2).tolist()
+        image[0, top : top + 10, left : left + 10] = 1.0
+        boxes.append((left, top, left + 10, top + 10))
+    return images, boxes
+
+
+def drawn(box, dx=0, dy=0):
+    x0, y0, x1, y1 = box
+    shifted = [max(0, x0 + dx), max(0, y0 + dy), min(SIDE, x1 + dx), min(SIDE, y1 + dy)]
+    return Prior.from_boxes([shifted], SIDE, SIDE)
+
+
+def overlap(one, other):
+    return float((one.allowed & other.allowed).sum() / (one.allowed | other.allowed).sum())
+
+
+def test_a_few_annotations_are_found_in_all_other_images():
+    images, boxes = scenes(30)
+    priors = [drawn(box) if index < 4 else None for index, box in enumerate(boxes)]
+    spread = spread_priors(Colours(), [(images[:7], priors[:7]), (images[7:], priors[7:])])
+    assert spread.learned == [False] * 4 + [True] * 26
+    assert all(one is other for one, other in zip(spread.priors[:4], priors[:4], strict=True))
+    assert np.mean([overlap(p, drawn(box)) for p, box in zip(spread.priors, boxes, strict=True)]) > 0.9
+    assert spread.agreement[:4].min() > 0.99
+    assert spread.agreement[4:].isnan().all()
+    assert spread.summary() == {"given": 4, "kept": 4, "replaced": 0, "added": 26, "agreement": 1.0}
+
+
+def test_random_faults_average_out():
+    images, boxes = scenes(60)
+    random = np.random.default_rng(1)
+    ways = [((-5, 0), (5, 0), (0, -5), (0, 5))[way] for way in random.integers(4, size=60)]
+    priors = [drawn(box, *way) for box, way in zip(boxes, ways, strict=True)]
+    before = np.mean([overlap(p, drawn(box)) for p, box in zip(priors, boxes, strict=True)])
+    spread = spread_priors(Colours(), [(images, priors)])
+    after = np.mean([overlap(p, drawn(box)) for p, box in zip(spread.priors, boxes, strict=True)])
+    assert before < 0.4
+    assert after > 0.85
+    assert sum(spread.learned) > 50
+
+
+def test_one_careless_annotator_among_careful_ones_is_overruled():
+    images, boxes = scenes(20)
+    priors = [drawn(box) for box in boxes]
+    priors[3] = Prior.from_boxes([[0, 0, 4, SIDE]], SIDE, SIDE) if boxes[3][0] > 6 else drawn(boxes[3], 0, 9)
+    spread = spread_priors(Colours(), [(images, priors)])
+    assert [index for index, new in enumerate(spread.learned) if new] == [3]
+    assert overlap(spread.priors[3], drawn(boxes[3])) > 0.9
+
+
+@pytest.mark.parametrize(("trusted", "learned"), [(0.0, 0), (1.1, 20)])
+def test_trust_goes_from_all_to_none(trusted, learned):
+    images, boxes = scenes(20)
+    spread = spread_priors(Colours(), [(images, [drawn(box, 5) for box in boxes])], trusted=trusted)
+    assert sum(spread.learned) == learned
+
+
+def test_nothing_to_learn_from():
+    images, boxes = scenes(3)
+    for priors in ([None] * 3, [drawn(boxes[0]), None, None]):
+        spread = spread_priors(Colours(), [(images, priors)])
+        assert all(one is other for one, other in zip(spread.priors, priors, strict=True))
+        assert not any(spread.learned)
+    assert spread_priors(Colours(), [(images, [None] * 3)]).summary()["agreement"] is None
+    with pytest.raises(ValueError, match="no images"):
+        spread_priors(Colours(), [])
+
+
+def test_what_would_allow_nothing_or_everything_is_none():
+    images, boxes = scenes(6)
+    images[5] = torch.tensor([0.0, 0.25, 0.25])[:, None, None]
+    images[4] = torch.tensor([1.0, 0.25, 0.25])[:, None, None]
+    priors = [drawn(box) for box in boxes[:4]] + [None, None]
+    assert spread_priors(Colours(), [(images, priors)]).priors[4:] == [None, None]
+
+
+def test_batches_and_company_do_not_matter():
+    images, boxes = scenes(12)
+    priors = [drawn(box, 2) if index % 2 else None for index, box in enumerate(boxes)]
+    whole = spread_priors(Colours(), [(images, priors)])
+    parts = spread_priors(Colours(), [(images[i : i + 5], priors[i : i + 5]) for i in range(0, 12, 5)])
+    assert whole.learned == parts.learned
+    for one, other in zip(whole.priors, parts.priors, strict=True):
+        assert (one.allowed == other.allowed).all()
+
+
+def test_arguments_and_model_stay_as_they_were():
+    images, boxes = scenes(6)
+    model = RecordingModel(Colours()).train()
+    before, priors = images.clone(), [drawn(boxes[0]), drawn(boxes[1]), *[None] * 4]
+    spread_priors(model, [(images, priors)])
+    assert (images == before).all()
+    assert priors[2:] == [None] * 4
+    assert model.training
+    assert not any(model.modes)
+    assert all(not module._forward_hooks for module in model.modules())
+
+
+def test_ridge_is_the_weighted_least_squares_written_out():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(6, 3, 4, 5, generator=generator)
+    cells = torch.rand(6, 4, 5, generator=generator)
+    for without in (None, 1):
+        used = [index for index in range(6) if without is None or index % 3 != without]
+        rows = features.movedim(1, -1).numpy().astype(float)
+        rows = (rows - rows.mean((0, 1, 2))) / (rows.std((0, 1, 2), ddof=1) + 1e-6)
+        rows = np.concatenate([rows, np.ones((6, 4, 5, 1))], -1)
+        x, share = rows[used].reshape(-1, 4), cells[used].numpy().reshape(-1)
+        # Every cell twice: once pulling to +1 with its share, once to -1 with the rest; both sides weigh 1.
+        weight = np.concatenate([share / share.sum(), (1 - share) / (1 - share).sum()])
+        target = np.concatenate([np.ones_like(share), -np.ones_like(share)])
+        both = np.concatenate([x, x])
+        gram = (both * weight[:, None]).T @ both + np.diag([0.1, 0.1, 0.1, 1e-9])
+        expected = rows @ np.linalg.solve(gram, (both * weight[:, None]).T @ target)
+        found = _Ridge(features, cells, folds=3, ridge=0.1).fit(without)(features)
+        assert torch.allclose(found, torch.from_numpy(expected).float(), atol=1e-4)
+
+
+def test_agreement_is_the_area_under_the_roc_curve():
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        score = torch.from_numpy(random.integers(0, 5, (4, 4)).astype(float))
+        inside = torch.from_numpy(random.random((4, 4)) < 0.4)
+        if inside.any() and not inside.all():
+            assert _auc(score, inside) == pytest.approx(roc_auc_score(inside.flatten(), score.flatten()))
+
+
+@pytest.mark.parametrize("name", ["ViT", "CLIP", "Dinov2"])
+def test_features_of_transformers_lie_on_the_patch_grid(name):
+    model = family(name)
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    grid = FeatureGrid(model, images)
+    features = grid(images)
+    assert features.shape == (3, 32, 4, 4)
+    assert torch.allclose(grid(images[1:2]), features[1:2], atol=1e-5)
+    changed = images.clone()
+    changed[0, :, 8:16, 24:32] += 1.0
+    moved = (grid(changed)[0] - features[0])[:16].norm(dim=0)
+    assert moved.argmax() == 1 * 4 + 3
+
+
+def test_features_of_a_cnn_come_from_its_two_coarsest_useful_grids():
+    cnn = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.MaxPool2d(2), nn.Conv2d(4, 5, 3, padding=1), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Conv2d(5, 6, 3, padding=1), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Conv2d(6, 7, 3, padding=1),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    )  # fmt: skip
+    images = torch.rand(2, 3, 24, 24)
+    features = FeatureGrid(cnn, images)(images)
+    assert features.shape == (2, 5 + 6, 12, 12)
+    assert torch.equal(features[:, 6:], cnn[:4](images))
+
+
+def test_a_network_without_places_is_refused():
+    with pytest.raises(ValueError, match="neither feature maps"):
+        FeatureGrid(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.zeros(1, 3, 2, 2))
