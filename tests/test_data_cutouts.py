@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wherenot.data import DataError
+from wherenot.data import DataError, load_dataset, read_folder, write_folder
 from wherenot.data.cutout_priors import spoil
 from wherenot.data.cutout_sources import find_photographs, photograph_families, read_object_classes
 from wherenot.data.cutouts import CutoutsConfig, cutouts
@@ -227,3 +227,34 @@ def test_photographs_that_look_the_same_count_once(tmp_path):
     Image.fromarray(255 - base // 2).save(tmp_path / "other.png")
     Image.fromarray(base[:20, :20] // 3).save(tmp_path / "icon.png")
     assert [file.name for file in find_photographs([tmp_path], 50)] == ["large.png", "other.png"]
+
+
+def test_by_name(config, tmp_path):
+    lines = [
+        f"objects: {config.objects}", f"backgrounds: [{config.backgrounds[0]}]",
+        f"classes: [{', '.join(config.classes)}]", "shortcut: tint", "num_train: 6", "num_test: 3", "size_px: 48",
+    ]  # fmt: skip
+    (tmp_path / "small.yaml").write_text("\n".join(lines))
+    one, other = (load_dataset(f"cutouts:{tmp_path}/small.yaml", seed=seed) for seed in (0, 1))
+    assert len(one.split("train")) == 6
+    assert (_pixels(one.samples[0]) != _pixels(other.samples[0])).any()
+    (tmp_path / "small.yaml").write_text("\n".join([*lines, "colour: red"]))
+    with pytest.raises(DataError, match=r"small\.yaml.*\n.*colour"):
+        load_dataset(f"cutouts:{tmp_path}/small.yaml")
+    with pytest.raises(DataError, match="name a YAML file or one of background, object, watermark, tint"):
+        load_dataset("cutouts:nothing")
+
+
+def test_written_in_the_native_format_and_read_back(config, tmp_path):
+    data = cutouts(replace(config, num_train=6, num_validation=3, num_test=3, prior="box", prior_frac=0.5))
+    write_folder(data, tmp_path / "written")
+    read = read_folder(tmp_path / "written")
+    assert read.classes == data.classes
+    theirs = {sample.id: sample for sample in read.samples}
+    for sample in data.samples:
+        copy = theirs[sample.id]
+        assert (_pixels(copy) == _pixels(sample)).all()
+        assert (copy.label, copy.split, copy.group) == (sample.label, sample.split, sample.group)
+        given, found = sample.read_prior(), copy.read_prior()
+        assert (given is None) == (found is None)
+        assert given is None or (given.allowed == found.allowed).all()

@@ -2,6 +2,8 @@
 
 from wherenot.data.check import duplicates_across_splits as duplicates_across_splits
 from wherenot.data.coco import read_coco as read_coco
+from wherenot.data.cutouts import CutoutsConfig as CutoutsConfig
+from wherenot.data.cutouts import cutouts as cutouts
 from wherenot.data.decoy import decoy as decoy
 from wherenot.data.folder import read_folder as read_folder
 from wherenot.data.folder import write_folder as write_folder

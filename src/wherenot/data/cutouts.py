@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
+import yaml
 from PIL import Image
-from pydantic import ConfigDict
+from pydantic import ConfigDict, TypeAdapter
 
 from wherenot.data.annotations import UNREADABLE
 from wherenot.data.cutout_priors import CutoutPrior, spoil
@@ -147,6 +148,32 @@ def cutouts(config: CutoutsConfig = CutoutsConfig()) -> Dataset:
                     )
                 )
     return Dataset(f"cutouts:{config.shortcut}", tuple(one.name for one in classes), tuple(samples))
+
+
+def cutouts_config(spec: str) -> CutoutsConfig:
+    """Read what cutouts are made of.
+
+    Args:
+        spec: A YAML file with fields of `CutoutsConfig`, or the name of a shortcut, with the usual values of all else.
+
+    Raises:
+        DataError: If there is no such file or shortcut, or the file holds an unknown key or a wrong value.
+
+    Example:
+        >>> cutouts_config("watermark").shortcut
+        'watermark'
+    """
+    if spec in get_args(Shortcut):
+        return CutoutsConfig(shortcut=spec)
+    try:
+        return TypeAdapter(CutoutsConfig).validate_python(yaml.safe_load(Path(spec).read_text()))
+    except OSError as error:
+        raise DataError(
+            f"cutouts_config: {spec} cannot be read ({error.strerror}); name a YAML file or one of "
+            f"{', '.join(get_args(Shortcut))}."
+        ) from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise DataError(f"cutouts_config: {spec}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from wherenot.data.checked import OnBad
 from wherenot.data.coco import read_coco
+from wherenot.data.cutouts import cutouts, cutouts_config
 from wherenot.data.decoy import decoy
 from wherenot.data.folder import read_folder
 from wherenot.data.imagenet_s import read_imagenet_s
@@ -29,10 +31,11 @@ def load_dataset(spec: str, *, seed: int = 0, on_bad: OnBad = "error") -> Datase
     """Load a data set by name or path.
 
     Args:
-        spec: A name of `BUILT_IN`; ``FORMAT:PATH`` with a format of `FORMATS`, such as ``imagenet-s50:ImageNetS50`` or
+        spec: A name of `BUILT_IN`; ``cutouts:SHORTCUT`` or ``cutouts:FILE.yaml`` (`cutouts_config`), composed when
+            read; ``FORMAT:PATH`` with a format of `FORMATS`, such as ``imagenet-s50:ImageNetS50`` or
             ``coco:data/coco#dog,cat``; anything else is a folder in the native format (`read_folder`; write
             ``./decoy`` for a folder of that name).
-        seed: For built-in data sets; files have no use for it.
+        seed: For built-in data sets and cutouts; files have no use for it.
         on_bad: For files: whether bad samples are an error or left out and listed.
 
     Returns:
@@ -49,6 +52,8 @@ def load_dataset(spec: str, *, seed: int = 0, on_bad: OnBad = "error") -> Datase
     if spec in BUILT_IN:
         return BUILT_IN[spec](seed)
     format, colon, path = spec.partition(":")
+    if colon and format == "cutouts":
+        return cutouts(replace(cutouts_config(path), seed=seed))
     if colon and format in FORMATS:
         if not path:
             raise DataError(f"load_dataset: {spec!r} has no path; write {format}:PATH.")
@@ -56,8 +61,8 @@ def load_dataset(spec: str, *, seed: int = 0, on_bad: OnBad = "error") -> Datase
     if Path(spec).exists():
         return read_folder(spec, on_bad=on_bad)
     raise ValueError(
-        f"load_dataset: {spec!r} is neither a folder nor built in; built in are {', '.join(BUILT_IN)}, and FORMAT:PATH"
-        f" reads {', '.join(FORMATS)}."
+        f"load_dataset: {spec!r} is neither a folder nor built in; built in are {', '.join(BUILT_IN)} and"
+        f" cutouts:SHORTCUT, and FORMAT:PATH reads {', '.join(FORMATS)}."
     )
 
 
