@@ -39,12 +39,12 @@ class ObjectClass:
 def read_object_classes(root: Path, specs: Sequence[str], seed: int) -> tuple[ObjectClass, ...]:
     """Find the objects of each class and share them out among the splits.
 
-    A class is a folder of images with transparency; its subfolders are not looked at. Files that differ only by a
+    A class is one or more folders of images with transparency; their subfolders are not looked at. Files that differ only by a
     number or by ``_mirror`` show one object: they stay together.
 
     Args:
         root: Where the folders are.
-        specs: ``folder`` or ``name=folder`` for each class, folders relative to `root`.
+        specs: ``folder``, ``name=folder`` or ``name=folder+folder`` for each class, folders relative to `root`.
         seed: Shares the objects out.
 
     Returns:
@@ -59,7 +59,7 @@ def read_object_classes(root: Path, specs: Sequence[str], seed: int) -> tuple[Ob
         name, _, folder = spec.rpartition("=")
         name = name or Path(folder).name
         families: dict[str, list[Path]] = defaultdict(list)
-        for file in object_files(root / folder):
+        for file in (file for part in folder.split("+") for file in object_files(root / part)):
             families[re.sub(r"(_?\d+|_mirror)+$", "", file.stem).lower()].append(file)
         if len(families) < len(SPLIT_SHARES):
             raise DataError(
