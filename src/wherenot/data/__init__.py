@@ -13,6 +13,7 @@ from wherenot.data.samples import Dataset as Dataset
 from wherenot.data.samples import Rejected as Rejected
 from wherenot.data.samples import Sample as Sample
 from wherenot.data.samples import hold_out as hold_out
+from wherenot.data.samples import limit as limit
 
 BUILT_IN: dict[str, Callable[[int], Dataset]] = {
     "decoy": decoy,

@@ -12,18 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
-from wherenot.data import DataError, Dataset, hold_out, load_dataset
+from wherenot.data import Dataset
 from wherenot.methods import Method
 from wherenot.models import build_classifier
 from wherenot.region_cache import CachedPartition, default_cache
 from wherenot.run import RunFolder
 from wherenot.train.config import TrainConfig, config_dict
 from wherenot.train.progress import TrainingProgress
-from wherenot.train.recipe import build_method
+from wherenot.train.recipe import build_method, training_data
 from wherenot.train.trainer import ClassificationTrainer, ImageSet, TaskModel, collate
 
 
@@ -47,11 +48,7 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
         ValueError: For data, options or a folder that cannot be used; each is named.
     """
     folder = RunFolder(out)
-    dataset = load_dataset(config.data, seed=config.seed) if dataset is None else dataset
-    if "train" not in dataset.splits:
-        raise DataError([f"{config.data}: has no train split, only {', '.join(dataset.splits)}"])
-    if "validation" not in dataset.splits:
-        dataset = hold_out(dataset, config.holdout_frac, config.seed)
+    dataset = training_data(config, dataset)
     classifier = build_classifier(config.model, classes=dataset.classes, seed=config.seed)
     method = build_method(config.method, classifier.normalization, config.seed)
     folder.begin(
@@ -62,13 +59,26 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
         return folder.path
     trainer = _trainer(config, folder, dataset, TaskModel(classifier), classifier.preprocess, method, quiet)
     started = time.perf_counter()
+    checkpoint = _last_whole_checkpoint(folder.path / "checkpoints")
     with _quiet_transformers():
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder.path / "checkpoints")))
+        trainer.train(resume_from_checkpoint=checkpoint)
     classifier.save(folder.path / "model")
-    folder.amend(seconds=round(time.perf_counter() - started, 2), steps=trainer.state.global_step)
+    # The seconds of a run that went on from a checkpoint are those of its last part.
+    folder.amend(
+        seconds=round(time.perf_counter() - started, 2), resumed=checkpoint is not None, steps=trainer.state.global_step
+    )
     folder.write("metrics.json", {"finished": True, **_validation(trainer)})  # last: it says that the run is whole
     shutil.rmtree(folder.path / "checkpoints")
     return folder.path
+
+
+def _last_whole_checkpoint(folder: Path) -> str | None:
+    """Where to go on; a checkpoint whose writing was cut short lacks its last file, and is removed."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        state = checkpoint / TRAINER_STATE_NAME
+        if not state.is_file() or not state.read_text().rstrip().endswith("}"):
+            shutil.rmtree(checkpoint)
+    return get_last_checkpoint(str(folder))
 
 
 @contextmanager
