@@ -32,6 +32,12 @@ class Ran:
     outcome: Outcome
     error: str | None = None
 
+    @property
+    def name(self) -> str:
+        """Data, model, method and seed."""
+        train = self.trial.train
+        return f"{train.data}, {train.model}, {train.method.name}, seed {train.seed}"
+
 
 def run_trials(
     trials: Sequence[Trial],
@@ -48,7 +54,7 @@ def run_trials(
         root: The study's folder.
         processes: How many run at once.
         threads: Of each; None shares the cores.
-        on_trial: Called as each ends.
+        on_trial: Called as each ends that was not finished before.
 
     Returns:
         One entry per distinct trial, in their order.
@@ -60,8 +66,8 @@ def run_trials(
         raise ValueError(f"run_trials: processes={processes}, threads={threads}; pass at least 1 of each.")
     RunFolder(root)
     unique = list(dict.fromkeys(trials))
-    left = list(unique)
-    found: dict[Trial, Ran] = {}
+    found = {trial: Ran(trial=trial, outcome="finished") for trial in unique if trial.is_finished(root)}
+    left = [trial for trial in unique if trial not in found]
     workers = [_Worker(threads or max(1, (os.cpu_count() or 1) // processes)) for _ in range(processes)]
 
     def work(worker: _Worker) -> None:
@@ -99,9 +105,7 @@ class _Worker:
         self._starting = threading.Lock()
 
     def run(self, trial: Trial, root: Path) -> Ran:
-        """Have one trial run, unless it is finished."""
-        if trial.is_finished(root):
-            return Ran(trial=trial, outcome="finished")
+        """Have one trial run."""
         folder = RunFolder(trial.folder(root))
         order = folder.path.resolve() / f"trial-{trial.audit_folder(root).name}.json"
         folder.write(order.name, {**trial.content(), "root": str(root.resolve())})

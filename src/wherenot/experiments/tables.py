@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -31,17 +32,22 @@ NAMES = {
 }
 
 
+def heading(metric: str) -> str:
+    """A metric as the paper calls it.
+
+    Example:
+        >>> heading("pointing_coverage@0.2"), heading("top1_noise@0.1"), heading("top1_corrupted@jpeg:3")
+        ('Point Game', 'noise 0.1', 'jpeg:3')
+    """
+    return NAMES.get(metric, metric.replace("top1_noise@", "noise ").replace("top1_corrupted@", ""))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """A metric on a split."""
 
     split: str
     metric: str
-
-    @property
-    def heading(self) -> str:
-        """The metric as the paper calls it."""
-        return NAMES.get(self.metric, self.metric.replace("top1_noise@", "noise ").replace("top1_corrupted@", ""))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +124,25 @@ class StudyTable:
     differences: Sequence[Difference]
     costs: dict[Row, Cost]
 
+    @property
+    def metrics(self) -> list[str]:
+        """Every metric once."""
+        return list(dict.fromkeys(column.metric for column in self.columns))
+
+    @property
+    def lines(self) -> list[tuple[str, Row]]:
+        """Splits and rows in the order in which they are written: by data and model, then split; "" if none is known."""
+        found = []
+        for block in dict.fromkeys(row.block for row in self.rows):
+            members = [row for row in self.rows if row.block == block]
+            splits = dict.fromkeys(c.split for c in self.columns for row in members if self.values[row, c].num_seeds)
+            found += [(split, row) for split in splits or [""] for row in members]
+        return found
+
+    def value(self, row: Row, split: str, metric: str) -> Value:
+        """What is known of a metric."""
+        return self.values.get((row, Column(split=split, metric=metric)), Value(missing=len(row.trials)))
+
 
 def build_table(study: StudyName, rows: Sequence[Row], results: dict[Trial, Result], root: Path) -> StudyTable:
     """Sum up a study.
@@ -135,10 +160,7 @@ def build_table(study: StudyName, rows: Sequence[Row], results: dict[Trial, Resu
         for column in columns:
             best = _best(members, column, results)
             if best is not None:
-                old = values[best, column]
-                values[best, column] = Value(
-                    mean=old.mean, sd=old.sd, num_seeds=old.num_seeds, missing=old.missing, best=True
-                )
+                values[best, column] = replace(values[best, column], best=True)
     differences = [found for column in columns for found in _differences(rows, column, results, root)]
     costs = {row: _cost(row, _reference(row, rows), results) for row in rows}
     return StudyTable(study=study, rows=rows, columns=columns, values=values, differences=differences, costs=costs)
@@ -146,13 +168,11 @@ def build_table(study: StudyName, rows: Sequence[Row], results: dict[Trial, Resu
 
 def _columns(study: StudyName, rows: Sequence[Row], results: dict[Trial, Result]) -> list[Column]:
     """The study's metrics on every audited split; a metric nobody measured on a split has no column there."""
-    measured = {key for result in results.values() for key in result.metrics}
     columns = []
     for split in audited_splits(rows, results):
+        measured = dict.fromkeys(metric for result in results.values() for at, metric in result.metrics if at == split)
         for wanted in METRICS[study]:
-            names = dict.fromkeys(metric for result in results.values() for at, metric in result.metrics if at == split)
-            matching = [name for name in names if name.startswith(wanted[:-1])] if wanted.endswith("*") else [wanted]
-            columns += [Column(split=split, metric=name) for name in matching if (split, name) in measured]
+            columns += [Column(split=split, metric=metric) for metric in measured if fnmatchcase(metric, wanted)]
     return columns
 
 
@@ -194,9 +214,7 @@ def _best(rows: Sequence[Row], column: Column, results: dict[Trial, Result]) -> 
     return best if all(p < ALPHA for p in adjusted) else None  # nan is not below
 
 
-def _differences(
-    rows: Sequence[Row], column: Column, results: dict[Trial, Result], root: Path
-) -> list[Difference]:
+def _differences(rows: Sequence[Row], column: Column, results: dict[Trial, Result], root: Path) -> list[Difference]:
     found = []
     for row in rows:
         reference = _reference(row, rows)
@@ -211,12 +229,12 @@ def _differences(
     ]
 
 
-def _over_images(
-    row: Row, reference: Row, column: Column, results: dict[Trial, Result], root: Path
-) -> Interval:
+def _over_images(row: Row, reference: Row, column: Column, results: dict[Trial, Result], root: Path) -> Interval:
     """The difference of two single runs; its interval covers the choice of images only."""
     runs = {trial.train.seed: trial for trial in row.trials if trial in results}
-    pair = [(trial, runs[trial.train.seed]) for trial in reference.trials if trial in results and trial.train.seed in runs]
+    pair = [
+        (trial, runs[trial.train.seed]) for trial in reference.trials if trial in results and trial.train.seed in runs
+    ]
     if not pair:
         return Interval(value=math.nan, low=math.nan, high=math.nan, n=0)
     compared = comparison_rows([load_run(trial.audit_folder(root)) for trial in pair[0]])

@@ -53,6 +53,10 @@ class Trial:
         """Run folder of the audit."""
         return self.folder(root) / f"audit-{_digest(asdict(self.audit))}"
 
+    def is_trained(self, root: Path) -> bool:
+        """Whether the training is whole."""
+        return (self.train_folder(root) / "metrics.json").is_file()
+
     def is_finished(self, root: Path) -> bool:
         """Whether training and audit are whole; the audit's metrics are the last file that is written."""
         return (self.audit_folder(root) / "metrics.json").is_file()

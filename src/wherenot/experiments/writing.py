@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wherenot.experiments.cost import PlanLine, assumptions
 from wherenot.experiments.results import Result
-from wherenot.experiments.tables import ALPHA, Cost, StudyTable, Value
+from wherenot.experiments.tables import ALPHA, Cost, StudyTable, Value, heading
 from wherenot.experiments.trials import Trial
 
 MISSING = "missing"
 UNKNOWN = "\N{EN DASH}"
+_KEYS = 4
 _COSTS = ("forwards", "priors used", "time")
 
 
@@ -51,28 +53,27 @@ def write_table(table: StudyTable, results: dict[Trial, Result], folder: Path) -
     return [folder / name for name in contents]
 
 
-def markdown(table: StudyTable) -> str:
-    """The table, its notes and the differences, for a document."""
-    heads, lines = _lines(table)
+def markdown(table: StudyTable, *, differences: bool = True) -> str:
+    """The table, how to read it and, if wanted, the differences, for a document."""
     notes = "\n".join(f"- {note}" for note in notes_of(table))
-    parts = [_markdown(heads, lines), notes]
-    if table.differences:
+    parts = [_markdown(*_lines(table)), notes]
+    if differences and table.differences:
         parts.append(_markdown(*_difference_lines(table)))
     return "\n\n".join(parts) + "\n"
 
 
 def latex(table: StudyTable) -> str:
-    """The table with booktabs rules, ready to be input; notes are comments."""
+    """The table with booktabs rules, ready to be input; how to read it stands in comments."""
     heads, lines = _lines(table)
     body = []
     for number, line in enumerate(lines):
-        if number and table.rows[number].block != table.rows[number - 1].block:
+        if number and line[: _KEYS - 1] != lines[number - 1][: _KEYS - 1]:
             body.append(r"\midrule")
         body.append(" & ".join(_latex(text) for text in line) + r" \\")
     return "\n".join(
         [
             *(f"% {note}" for note in notes_of(table)),
-            rf"\begin{{tabular}}{{lll{'r' * (len(heads) - 3)}}}",
+            rf"\begin{{tabular}}{{{'l' * _KEYS}{'r' * (len(heads) - _KEYS)}}}",
             r"\toprule",
             " & ".join(_latex(_Text(head)) for head in heads) + r" \\",
             r"\midrule",
@@ -87,9 +88,10 @@ def latex(table: StudyTable) -> str:
 def page(table: StudyTable) -> str:
     """The table and the differences as a page of their own."""
     style = (
-        "body{font:15px/1.5 system-ui,sans-serif;margin:2rem;max-width:80rem}table{border-collapse:collapse;margin:1rem 0}"
+        "body{font:15px/1.5 system-ui,sans-serif;margin:2rem;max-width:80rem}"
+        "table{border-collapse:collapse;margin:1rem 0}"
         "td,th{padding:.25rem .7rem;border-bottom:1px solid #8884;text-align:right}"
-        "td:nth-child(-n+3),th:nth-child(-n+3){text-align:left}:root{color-scheme:light dark}"
+        f"td:nth-child(-n+{_KEYS}),th:nth-child(-n+{_KEYS}){{text-align:left}}:root{{color-scheme:light dark}}"
     )
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in notes_of(table))
     parts = [f"<h1>{table.study}</h1>", _html(*_lines(table)), f"<ul>{notes}</ul>"]
@@ -102,15 +104,15 @@ def page(table: StudyTable) -> str:
 
 
 def table_csv(table: StudyTable) -> str:
-    """One line per row of the table, with mean, sd and number of seeds of every column; empty where missing."""
-    heads = ["data", "model", "method"]
-    for column in table.columns:
-        heads += [f"{column.split}:{column.metric}:{what}" for what in ("mean", "sd", "seeds", "best")]
+    """Mean, sd, number of seeds and best of every metric, one line per split and row; empty where missing."""
+    heads = ["data", "split", "model", "method"]
+    for metric in table.metrics:
+        heads += [f"{metric}:{what}" for what in ("mean", "sd", "seeds", "best")]
     lines = []
-    for row in table.rows:
-        line: list[object] = [row.data, row.model, row.label]
-        for column in table.columns:
-            value = table.values[row, column]
+    for split, row in table.lines:
+        line: list[object] = [row.data, split, row.model, row.label]
+        for metric in table.metrics:
+            value = table.value(row, split, metric)
             line += [_plain(value.mean), _plain(value.sd), value.num_seeds, int(value.best)]
         cost = table.costs[row]
         lines.append([*line, _plain(cost.forwards), _plain(cost.priors_used), _plain(cost.time)])
@@ -119,10 +121,10 @@ def table_csv(table: StudyTable) -> str:
 
 def differences_csv(table: StudyTable) -> str:
     """One line per difference from the reference row of its block."""
-    heads = ["data", "model", "method", "split", "metric", "difference", "low", "high", "n", "p", "p_holm"]
+    heads = ["data", "split", "model", "method", "metric", "difference", "low", "high", "n", "p", "p_holm"]
     lines = [
         [
-            *(each.row.data, each.row.model, each.row.label, each.column.split, each.column.metric),
+            *(each.row.data, each.column.split, each.row.model, each.row.label, each.column.metric),
             *(_plain(end) for end in (each.interval.value, each.interval.low, each.interval.high)),
             *(each.interval.n, _plain(each.p), _plain(each.p_holm)),
         ]
@@ -150,20 +152,38 @@ def values_csv(table: StudyTable, results: dict[Trial, Result]) -> str:
     return _csv(heads, lines)
 
 
+def plan_markdown(lines: Sequence[PlanLine], *, tflops: float, measured: float | None, dollars_per_hour: float) -> str:
+    """What a study would cost, row by row, and what is assumed."""
+    heads = ["data", "model", "method", "trials", "finished", "training hours", "audit hours", "cost"]
+    body = [
+        [
+            *(_Text(words) for words in (line.data, line.model, line.label, str(line.trials), str(line.finished))),
+            *(_Text(f"{hours:.2f}") for hours in (line.train_hours, line.audit_hours)),
+            _Text(f"${line.hours * dollars_per_hour:.2f}"),
+        ]
+        for line in lines
+    ]
+    hours = sum(line.hours for line in lines)
+    trials = sum(line.trials - line.finished for line in lines)
+    total = f"{trials} trials to run, {hours:.1f} hours on one GPU, ${hours * dollars_per_hour:.2f}."
+    notes = "\n".join(f"- {note}" for note in assumptions(tflops, dollars_per_hour, measured))
+    return f"{_markdown(heads, body)}\n\n{total}\n\nAssumed:\n\n{notes}\n"
+
+
 def notes_of(table: StudyTable) -> list[str]:
     """How the table is to be read."""
-    asked = {len(row.trials) for row in table.rows}
+    asked = max((len(row.trials) for row in table.rows), default=0)
     missing = sum(len(row.trials) for row in table.rows) * len(table.columns) - sum(
         value.num_seeds for value in table.values.values()
     )
-    seeds = f"{max(asked, default=0)} seed{'s' if max(asked, default=0) != 1 else ''}"
+    seeds = f"{asked} seed{'s' if asked != 1 else ''}"
     notes = [
         f"Mean \N{PLUS-MINUS SIGN} standard deviation over {seeds}; (n) where fewer seeds gave a value.",
-        "Bold: better than every other row of the same data and model, paired t-tests over seeds, Holm-adjusted over these "
-        f"rows, p < {ALPHA}. Fewer than two seeds show no winner.",
-        "Differences are from the first row of the same data and model, paired by seed, with 95 % intervals (Student's t "
-        "over seeds; of one seed the bootstrap over images, which says nothing about other seeds). p (Holm): adjusted for all "
-        "differences of the same column.",
+        f"Bold: better than every other row of its group, paired t-tests over seeds, p < {ALPHA} after Holm's adjustment "
+        "for these rows. Below two seeds nothing is bold.",
+        "Differences are from the first row of the same data, split and model, paired by seed, with 95 % intervals: "
+        "Student's t over seeds; of one seed the bootstrap over images, which says nothing about other seeds. "
+        "p (Holm) is adjusted for all differences of the same split and metric.",
         "forwards: images that the method shows the model per training image; priors used: images whose prior it "
         "looks at, counted each time; time: of training, relative to fine-tuning of the same seed.",
     ]
@@ -173,28 +193,24 @@ def notes_of(table: StudyTable) -> list[str]:
 
 
 def _lines(table: StudyTable) -> tuple[list[str], list[list[_Text]]]:
-    """Headings and cells; a split is named where there are several."""
-    many = len({column.split for column in table.columns}) > 1
-    heads = ["data", "model", "method"]
-    heads += [f"{column.heading}, {column.split}" if many else column.heading for column in table.columns]
+    """Headings and cells; what a method costs does not depend on the split."""
+    heads = ["data", "split", "model", "method", *(heading(metric) for metric in table.metrics), *_COSTS]
     lines = [
         [
-            *(_Text(key) for key in (row.data, row.model, row.label)),
-            *(_value(table.values[row, column]) for column in table.columns),
+            *(_Text(key) for key in (row.data, split, row.model, row.label)),
+            *(_value(table.value(row, split, metric)) for metric in table.metrics),
             *_cost(table.costs[row]),
         ]
-        for row in table.rows
+        for split, row in table.lines
     ]
-    return [*heads, *_COSTS], lines
+    return heads, lines
 
 
 def _difference_lines(table: StudyTable) -> tuple[list[str], list[list[_Text]]]:
-    many = len({column.split for column in table.columns}) > 1
     lines = []
     for each in table.differences:
         interval = each.interval
-        shown = [each.row.data, each.row.model, each.row.label]
-        shown.append(f"{each.column.heading}, {each.column.split}" if many else each.column.heading)
+        shown = [each.row.data, each.column.split, each.row.model, each.row.label, heading(each.column.metric)]
         if math.isnan(interval.value):
             shown += [MISSING, "", "", ""]
         else:
@@ -205,7 +221,8 @@ def _difference_lines(table: StudyTable) -> tuple[list[str], list[list[_Text]]]:
                 *(UNKNOWN if math.isnan(p) else f"{p:.3f}" for p in (each.p, each.p_holm)),
             ]
         lines.append([_Text(words) for words in shown])
-    return ["data", "model", "method", "metric", "difference", "95 % interval", "p", "p (Holm)"], lines
+    heads = ["data", "split", "model", "method", "metric", "difference", "95 % interval", "p", "p (Holm)"]
+    return heads, lines
 
 
 def _value(value: Value) -> _Text:
@@ -225,7 +242,7 @@ def _cost(cost: Cost) -> list[_Text]:
 
 
 def _markdown(heads: Sequence[str], lines: Sequence[Sequence[_Text]]) -> str:
-    rows = [heads, ["---"] * 3 + ["---:"] * (len(heads) - 3)]
+    rows = [heads, ["---"] * _KEYS + ["---:"] * (len(heads) - _KEYS)]
     rows += [[f"**{_escaped(text)}**" if text.bold else _escaped(text) for text in line] for line in lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

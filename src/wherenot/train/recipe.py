@@ -55,6 +55,19 @@ def method_options(name: MethodName) -> frozenset[str]:
     return frozenset(option.name for option in fields(MethodConfig) if option.name != "name") & known
 
 
+def method_weight(config: MethodConfig) -> float | None:
+    """The weight of a method's loss, its own where the configuration leaves it out; None for plain fine-tuning.
+
+    Example:
+        >>> method_weight(MethodConfig(name="paper")), method_weight(MethodConfig(name="rrr", weight=3.0))
+        (0.5, 3.0)
+    """
+    if config.name == "finetune" or config.weight is not None:
+        return config.weight
+    method = _unconfigured(config.name)
+    return float(method.deviation_weight if config.name in PRESETS else method.weight)
+
+
 def build_method(config: MethodConfig, normalization: Normalization, seed: int) -> Method | None:
     """The method that a configuration names; None for plain fine-tuning.
 
