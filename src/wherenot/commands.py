@@ -280,10 +280,10 @@ def run_reproduce(command: cli.Reproduce) -> None:
             processes=command.processes,
             threads=command.threads,
             pictures=command.pictures,
-            on_start=lambda total: bar.update(task, total=total),
+            on_start=lambda done, total: bar.update(task, completed=done, total=total),
             on_trial=on_trial,
         )
-    console.print(Markdown(markdown(made.table)))
+    console.print(Markdown(markdown(made.table, differences=False)))
     for ran in made.unfinished:
         console.print(f"{ran.outcome}: {ran.name}: {ran.error or 'call again later'}", markup=False, soft_wrap=True)
     for file in made.files:

@@ -1,7 +1,7 @@
 """Which method to try: a decision table, kept as data, and what an audit says about where one stands in it.
 
-The table is PROVISIONAL: its lines are expectations from a pilot on decoy digits (``docs/log.md``), two to five seeds, one
-small network. No study of photographs stands behind them yet.
+The table is PROVISIONAL: its lines are expectations from decoy digits (``docs/log.md``) and pilots on them, two to five
+seeds, one small network. No study of photographs stands behind them yet.
 """
 
 from __future__ import annotations
@@ -47,25 +47,25 @@ class Advice:
 
 _UNIFORM = "good priors: suppressing everything off the prior does as well as selecting, and costs a third"
 _SELECT = "wrong priors: what only acts on the evidence it finds off the prior loses least"
-_MANY_NEEDED = (
-    "few priors: every image that has one must count, so a term on all of its pixels beats one on few regions"
-)
+_MANY_NEEDED = "few priors: every image that has one must count, so use all of its pixels, not a few regions"
 _NOTHING_GOOD = "misplaced priors on few images: mend the priors before training with them"
 _KEEP_CONTEXT = (
     "context helps honestly: uniform suppression takes it away; a selective method acts only on wrong top evidence"
 )
+_TOO_LITTLE = "rough priors on few images, and context that helps: there is more to lose than to gain"
+_CONFUSED = "misplaced priors forbid what helps: no method can tell"
 
 TABLE: tuple[Advice, ...] = (
-    Advice(priors="exact", few=False, context="spurious", methods=("counterfactual", "random_regions", "rrr"), because=_UNIFORM),
+    Advice(priors="exact", few=False, context="spurious", methods=("counterfactual", "rrr"), because=_UNIFORM),
     Advice(priors="exact", few=False, context="informative", methods=("paper", "log"), because=_KEEP_CONTEXT),
     Advice(priors="exact", few=True, context="spurious", methods=("counterfactual", "rrr"), because=_MANY_NEEDED),
     Advice(priors="exact", few=True, context="informative", methods=("paper",), because=_KEEP_CONTEXT),
     Advice(priors="rough", few=False, context="spurious", methods=("rrr", "log", "random_regions"), because=_UNIFORM),
     Advice(priors="rough", few=False, context="informative", methods=("log", "paper"), because=_KEEP_CONTEXT),
     Advice(priors="rough", few=True, context="spurious", methods=("rrr", "log"), because=_MANY_NEEDED),
-    Advice(priors="rough", few=True, context="informative", methods=(), because=_KEEP_CONTEXT + "; with rough priors on few images little is to be expected"),
+    Advice(priors="rough", few=True, context="informative", methods=(), because=_TOO_LITTLE),
     Advice(priors="wrong", few=False, context="spurious", methods=("log", "rrr"), because=_SELECT),
-    Advice(priors="wrong", few=False, context="informative", methods=(), because="misplaced priors forbid what helps: no method can tell"),
+    Advice(priors="wrong", few=False, context="informative", methods=(), because=_CONFUSED),
     Advice(priors="wrong", few=True, context="spurious", methods=(), because=_NOTHING_GOOD),
     Advice(priors="wrong", few=True, context="informative", methods=(), because=_NOTHING_GOOD),
 )  # fmt: skip
@@ -152,8 +152,8 @@ def obstacles(facts: Facts, priors_frac: float) -> list[str]:
         )
     if facts.confident < CONFIDENT_FRAC:
         found.append(
-            f"only {facts.confident:.0%} of the images are right with more than 75 %: methods that wait for that will seldom "
-            "act; train longer first, or lower confidence_above"
+            f"only {facts.confident:.0%} of the images are right with more than 75 %: methods that wait for that will "
+            "seldom act; train longer first, or lower confidence_above"
         )
     return found
 

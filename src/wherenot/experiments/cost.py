@@ -130,9 +130,9 @@ def method_work(config: MethodConfig, steps: int, batch_size: int) -> Work:
     options = method_options(config.name)
     acting = steps // method.interval
     if "confidence_above" not in options:  # a map penalty: a forward, its gradient, and the gradient of that
-        return Work(forwards=1.0, backwards=3.0) * (acting * batch_size)
+        return Work(forwards=1.0, backwards=3.0) * float(acting * batch_size)
     eligible = batch_size * GATE_FRAC
-    images = acting * (eligible if method.max_images is None else min(method.max_images, eligible))
+    images = float(acting * (eligible if method.max_images is None else min(method.max_images, eligible)))
     if "search" not in options:  # a pair of images each
         return Work(forwards=2.0, backwards=2.0) * images
     regions = count_regions(method.partition)
@@ -282,8 +282,9 @@ def assumptions(tflops: float, dollars_per_hour: float, measured: float | None) 
         f"speed: {speed}",
         f"price: ${dollars_per_hour:g} an hour",
         f"a backward costs {BACKWARD} forwards; nothing else costs time: reading images, cutting them, saving",
-        f"alignment: {GATE_FRAC:.0%} of a batch are confidently right and have a prior; no search stops early, no bound spares a "
-        "forward, every region is off-prior: an upper bound",
+        f"alignment: {GATE_FRAC:.0%} of a batch are confidently right and have a prior; no search stops early, "
+        "no bound spares a forward, every region is off-prior: an upper bound",
         "RRR, XIL, MEGL: one forward and three backwards for every image of a step they act on",
-        f"audit: every region of a searched image is ordered, for a second class, too, where the model is wrong ({WRONG_FRAC:.0%})",
+        f"audit: every region of a searched image is ordered, and for a second class where the model is wrong "
+        f"({WRONG_FRAC:.0%}); --max-images searches fewer images",
     ]

@@ -52,8 +52,8 @@ def reproduce(
     processes: int = 1,
     threads: int | None = None,
     pictures: int = 6,
-    on_start: Callable[[int], None] = lambda _: None,
-    on_trial: Callable[[Ran], None] = lambda _: None,
+    on_start: Callable[[int, int], None] | None = None,
+    on_trial: Callable[[Ran], None] | None = None,
 ) -> Reproduced:
     """Run what is missing of a study and write what is known of it.
 
@@ -65,7 +65,7 @@ def reproduce(
         processes: Trials that run at once.
         threads: Of each process; None shares the cores.
         pictures: Images of figure 2.
-        on_start: Called with the number of trials, as soon as it is known.
+        on_start: Called with how many trials are finished and how many there are.
         on_trial: Called as each trial ends.
 
     Returns:
@@ -77,7 +77,10 @@ def reproduce(
     folder = RunFolder(out / study)
     rows = study_rows(study, options, {})
     tuning = _candidates(study, rows, grid)
-    on_start(len({each.trial for each in tuning} | {trial for row in rows for trial in row.trials}))
+    # With other weights other trials take their place: as many, unless a weight stays as it is.
+    needed = {each.trial for each in tuning} | {trial for row in rows for trial in row.trials}
+    if on_start is not None:
+        on_start(sum(trial.is_finished(out) for trial in needed), len(needed))
     unfinished: list[Ran] = []
     if tuning:
         ran = run_trials([each.trial for each in tuning], out, processes=processes, threads=threads, on_trial=on_trial)
@@ -159,7 +162,8 @@ def _qualitative(
         grid = [(Path(keys[index][1]).name, [_shown(run, keys[index]) for run in runs]) for index in sorted(drawn)]
         if not grid:
             continue
-        title = f"{members[0].data}, {members[0].model}, {splits[0]}, seed {members[0].trials[0].train.seed}"
+        where = f"{members[0].data}, {members[0].model}, {splits[0]}, seed {members[0].trials[0].train.seed}"
+        title = f"{where}: evidence for the true label"
         figure = evidence_grid(grid, [row.label for row in members], title=title)
         files += _save(figure, folder / f"fig2-{number}")
     return files
@@ -170,9 +174,8 @@ def _shown(run: Run | None, key: tuple[str, str]) -> Shown | None:
     if run is None or record is None or record.evidence_file is None:
         return None
     hit = (record.true or {}).get(POINTING)
-    words = (
-        f"{run.class_name(record.predicted)}, {'right' if record.correct else 'wrong'}; {'on' if hit else 'off'} prior"
-    )
+    right = "right" if record.correct else "wrong"
+    words = f"{run.class_name(record.predicted)}, {right}; {'on' if hit else 'off'} prior"
     return Shown(evidence=load_evidence(run.path / record.evidence_file), caption=words)
 
 

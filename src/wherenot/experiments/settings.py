@@ -11,17 +11,32 @@ from wherenot.train.recipe import method_options
 
 Preset = Literal["paper", "paper-tables", "wherenot"]
 
-# Of "Where Not to Learn" and, where it says nothing, of its authors' code: AdamW with a constant learning rate.
-_PAPER = {
-    "clip": {"batch_size": 64, "learning_rate": 1e-6, "weight_decay": 0.1, "epochs": 20},
-    "vit": {"batch_size": 32, "learning_rate": 1e-4, "weight_decay": 0.05, "epochs": 20},
-    "resnet": {"batch_size": 32, "learning_rate": 1e-5, "weight_decay": 0.05, "epochs": 20},
-}
-# Of the older scripts, which are behind the paper's tables, on Saliency-Bench.
-_PAPER_TABLES = {
-    "clip": {**_PAPER["clip"], "epochs": 10},
-    "vit": _PAPER["vit"],
-    "resnet": {**_PAPER["resnet"], "batch_size": 64, "learning_rate": 1e-4, "epochs": 10},
+
+def _recipe(batch_size: int, learning_rate: float, weight_decay: float, epochs: int, **method: Any) -> TrainConfig:
+    plan = OptimizationConfig(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        schedule="constant",
+        warmup_frac=0.0,
+    )
+    return TrainConfig(optimization=plan, method=MethodConfig(**method))
+
+
+# Of "Where Not to Learn" and, where it says nothing, of its authors' code; paper-tables: of the older scripts.
+_RECIPES: dict[str, TrainConfig] = {
+    "paper/clip": _recipe(64, 1e-6, 0.1, 20, name="paper"),
+    "paper/clip-imagenet-s": _recipe(64, 1e-6, 0.1, 10, name="paper"),
+    "paper/vit": _recipe(32, 1e-4, 0.05, 20, name="paper"),
+    "paper/vit-imagenet-s": _recipe(32, 1e-4, 0.05, 10, name="paper"),
+    "paper/resnet": _recipe(32, 1e-5, 0.05, 20, name="paper"),
+    "paper/resnet-imagenet-s": _recipe(32, 1e-5, 0.05, 10, name="paper"),
+    "paper-tables/clip": _recipe(64, 1e-6, 0.1, 10, name="paper-tables", interval=6),
+    "paper-tables/vit": _recipe(32, 1e-4, 0.05, 20, name="paper-tables", interval=6),
+    "paper-tables/resnet": _recipe(64, 1e-4, 0.05, 10, name="paper-tables", interval=11),
+    "paper-tables/vit-imagenet-s": _recipe(32, 1e-4, 0.05, 10, name="paper-tables", interval=21),
+    "paper-tables/resnet-imagenet-s": _recipe(32, 1e-5, 0.05, 10, name="paper-tables", interval=21),
 }
 _SMALL_VIT = OptimizationConfig(epochs=25, batch_size=64, learning_rate=1e-3, warmup_frac=0.1)
 
@@ -75,23 +90,11 @@ def train_config(data: str, model: str, method: MethodName, preset: Preset) -> T
         if model == "small-vit":
             config = replace(config, optimization=_SMALL_VIT)
         return config if method in decoy.METHODS else replace(config, method=_on_decoy(method))
-    imagenet = data.startswith("imagenet-s")
-    table = _PAPER_TABLES if preset == "paper-tables" else _PAPER
-    family = family_of(model)
-    settings: dict[str, Any] = dict(table[family or "resnet"])
-    if imagenet:
-        settings["epochs"] = 10
-        if family == "resnet":
-            settings.update(batch_size=32, learning_rate=1e-5)
-    options: dict[str, Any] = {}
-    if method == "paper-tables":
-        options["interval"] = 21 if imagenet else {"resnet": 11}.get(family or "", 6)
-    return TrainConfig(
-        data=data,
-        model=model,
-        method=MethodConfig(name=method, **options),
-        optimization=OptimizationConfig(**settings, schedule="constant", warmup_frac=0.0),
-    )
+    place = f"{family_of(model) or 'resnet'}{'-imagenet-s' if data.startswith('imagenet-s') else ''}"
+    # The scripts have no CLIP on ImageNet-S; the paper's settings stand in.
+    recipe = _RECIPES.get(f"{'paper' if preset == 'wherenot' else preset}/{place}") or _RECIPES[f"paper/{place}"]
+    own = recipe.method if recipe.method.name == method else MethodConfig(name=method)
+    return replace(recipe, data=data, model=model, method=own)
 
 
 def family_of(model: str) -> str | None:

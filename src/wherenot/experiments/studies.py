@@ -230,7 +230,8 @@ def _sweep(
             if name == "weight" and base.method.redundancy_weight is None:
                 changed["redundancy_weight"] = 0.5 if base.method.weight is None else base.method.weight
             method = dataclasses.replace(base.method, **changed)
-            built.append((f"{name}={value}", dataclasses.replace(base, method=method), (name, value)))
+            shown = f"{value:g}" if isinstance(value, float) else value
+            built.append((f"{name}={shown}", dataclasses.replace(base, method=method), (name, value)))
     return built
 
 

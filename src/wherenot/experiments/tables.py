@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import fmean, stdev
 
 from wherenot.experiments.results import Result, audited_splits
 from wherenot.experiments.studies import Row, StudyName
@@ -131,7 +131,7 @@ class StudyTable:
 
     @property
     def lines(self) -> list[tuple[str, Row]]:
-        """Splits and rows in the order in which they are written: by data and model, then split; "" if none is known."""
+        """Splits and rows as they are written: by data and model, then split; "" where no split is known."""
         found = []
         for block in dict.fromkeys(row.block for row in self.rows):
             members = [row for row in self.rows if row.block == block]
@@ -187,7 +187,7 @@ def _by_seed(row: Row, column: Column, results: dict[Trial, Result]) -> dict[int
 def _value(row: Row, column: Column, results: dict[Trial, Result]) -> Value:
     values = list(_by_seed(row, column, results).values())
     return Value(
-        mean=mean(values) if values else math.nan,
+        mean=fmean(values) if values else math.nan,
         sd=stdev(values) if len(values) > 1 else math.nan,
         num_seeds=len(values),
         missing=len(row.trials) - len(values),
@@ -209,7 +209,7 @@ def _best(rows: Sequence[Row], column: Column, results: dict[Trial, Result]) -> 
     known = [row for row in rows if _by_seed(row, column, results)]
     if len(known) < 2:
         return None
-    best = max(known, key=lambda row: mean(_by_seed(row, column, results).values()))
+    best = max(known, key=lambda row: fmean(_by_seed(row, column, results).values()))
     adjusted = holm([paired_t(_paired(best, row, column, results)) for row in known if row is not best])
     return best if all(p < ALPHA for p in adjusted) else None  # nan is not below
 
@@ -256,7 +256,7 @@ def _cost(row: Row, reference: Row, results: dict[Trial, Result]) -> Cost:
         if plain.get(result.trial.train.seed, math.nan) > 0 and not math.isnan(result.seconds)
     ]
     return Cost(
-        forwards=mean(result.forwards / result.images_trained for result in own) if own else math.nan,
-        priors_used=mean(result.priors_used for result in own) if own else math.nan,
-        time=mean(ratios) if ratios else math.nan,
+        forwards=fmean(result.forwards / result.images_trained for result in own) if own else math.nan,
+        priors_used=fmean(result.priors_used for result in own) if own else math.nan,
+        time=fmean(ratios) if ratios else math.nan,
     )

@@ -14,9 +14,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from wherenot.audit import AuditConfig
+from wherenot.audit import AuditConfig, audit
+from wherenot.models import load_classifier
 from wherenot.run import RunFolder
 from wherenot.train.config import TrainConfig, config_dict, parse_config
+from wherenot.train.recipe import training_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,16 +100,13 @@ def run_trial(trial: Trial, root: Path) -> None:
         BusyError: If another process is running the same training.
         ValueError: If data, model or options cannot be used.
     """
-    from wherenot.audit import audit
-    from wherenot.models import load_classifier
-    from wherenot.train.recipe import training_data
-    from wherenot.train.training import train
-
     with _locked(trial.folder(root)):
         if trial.is_finished(root):
             return
         _failure_file(trial, root).unlink(missing_ok=True)
         dataset = training_data(trial.train)
+        from wherenot.train.training import train  # transformers, which takes seconds
+
         trained = train(trial.train, trial.train_folder(root), dataset=dataset, quiet=True)
         audit(
             load_classifier(str(trained)),

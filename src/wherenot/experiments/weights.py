@@ -139,7 +139,7 @@ def weights_markdown(results: Sequence[Tried], chosen: dict[tuple[str, str, str]
             f"{numbers[0]} | {numbers[1]} | {mark} |"
         )
     rule = (
-        "Chosen on the validation split of the first seed, never on test images: among the weights within one point of the "
-        "method's best accuracy, the one whose evidence lies on the prior most often. Every method tried as many."
+        "Chosen on the validation split of the first seed, never on test images: among the weights within one point of "
+        "the method's best accuracy, the one whose evidence lies on the prior most often. Every method tried as many."
     )
     return "\n".join([rule, "", *lines, ""])

@@ -179,8 +179,8 @@ def notes_of(table: StudyTable) -> list[str]:
     seeds = f"{asked} seed{'s' if asked != 1 else ''}"
     notes = [
         f"Mean \N{PLUS-MINUS SIGN} standard deviation over {seeds}; (n) where fewer seeds gave a value.",
-        f"Bold: better than every other row of its group, paired t-tests over seeds, p < {ALPHA} after Holm's adjustment "
-        "for these rows. Below two seeds nothing is bold.",
+        f"Bold: better than every other row of its group, paired t-tests over seeds, p < {ALPHA} after Holm's "
+        "adjustment for these rows. Below two seeds nothing is bold.",
         "Differences are from the first row of the same data, split and model, paired by seed, with 95 % intervals: "
         "Student's t over seeds; of one seed the bootstrap over images, which says nothing about other seeds. "
         "p (Holm) is adjusted for all differences of the same split and metric.",

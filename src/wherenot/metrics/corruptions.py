@@ -14,13 +14,13 @@ from torch import Tensor
 
 # Severities 1 to 5. On images of another size than ImageNet-C's 224 x 224 they are harsher (smaller) or milder.
 SEVERITIES: dict[str, tuple[float, ...]] = {
-    "shot_noise": (60, 25, 12, 5, 3),
+    "shot_noise": (60.0, 25.0, 12.0, 5.0, 3.0),
     "impulse_noise": (0.03, 0.06, 0.09, 0.17, 0.27),
-    "gaussian_blur": (1, 2, 3, 4, 6),
+    "gaussian_blur": (1.0, 2.0, 3.0, 4.0, 6.0),
     "brightness": (0.1, 0.2, 0.3, 0.4, 0.5),
     "contrast": (0.4, 0.3, 0.2, 0.1, 0.05),
     "pixelate": (0.6, 0.5, 0.4, 0.3, 0.25),
-    "jpeg": (25, 18, 15, 10, 7),
+    "jpeg": (25.0, 18.0, 15.0, 10.0, 7.0),
 }
 
 

@@ -11,8 +11,8 @@ import numpy as np
 def paired_t(differences: Sequence[float]) -> float:
     r"""Two-sided p-value of a paired t-test: how often chance alone makes a mean difference this large.
 
-    $t = \bar d \, \sqrt n / s$ with $n - 1$ degrees of freedom. Below .05 exactly where the 95 % interval that `over_seeds`
-    gives of the same differences leaves out 0.
+    $t = \bar d \, \sqrt n / s$ with $n - 1$ degrees of freedom. Below .05 exactly where the 95 % interval that
+    `over_seeds` gives of the same differences leaves out 0.
 
     Args:
         differences: One per seed both methods share; nan marks a seed without one.

@@ -148,12 +148,14 @@ def sweep_figure(
             axes.plot(places, [point.mean for point in points], marker=marker, color=color, label=split, markersize=5)
             if references and split in references:
                 axes.axhline(references[split], color=color, linestyle="--", linewidth=1)
-        axes.set_xticks(range(len(ticks)), [str(tick) for tick in ticks])
+        axes.set_xticks(range(len(ticks)), [f"{tick:g}" if isinstance(tick, float) else str(tick) for tick in ticks])
         axes.set_xlabel(option, parse_math=False)
         axes.set_title(letter, loc="left", fontweight="bold")
         axes.grid(axis="y", color="#D5D8DC", linewidth=0.8)
         axes.set_axisbelow(True)
         if is_share(metric):
+            low, high = axes.get_ylim()  # an interval over few seeds may leave [0, 1], where no share can lie
+            axes.set_ylim(max(low, -0.02), min(high, 1.02))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
