@@ -93,5 +93,6 @@ def test_the_text_says_all_of_it():
 
 
 def test_an_audit_without_images_is_refused():
-    with pytest.raises(ValueError, match="holds no image"):
-        facts_of(run_of([]))
+    for records in ([], [record("a", searched=False, true=None)]):
+        with pytest.raises(ValueError, match="searched the evidence of no image"):
+            facts_of(run_of(records))

@@ -289,6 +289,4 @@ def run_reproduce(command: cli.Reproduce) -> None:
     for file in made.files:
         console.print(f"written: {file}", soft_wrap=True)
     if made.unfinished:
-        raise ValueError(
-            f"reproduce: {len(made.unfinished)} trials are not finished; the same command tries them again."
-        )
+        raise ValueError(f"reproduce: {len(made.unfinished)} trials are not finished; the same command tries again.")

@@ -101,12 +101,12 @@ def facts_of(run: Run) -> Facts:
     """Read the facts off an audit.
 
     Raises:
-        ValueError: If it holds no image.
+        ValueError: If it searched the evidence of no image.
     """
     read = [record for record in run.records if record.error is None]
-    if not read:
-        raise ValueError(f"advise: the audit {run.name!r} holds no image that could be read.")
     searched = [record.true for record in read if record.searched and record.true is not None]
+    if not searched:
+        raise ValueError(f"advise: the audit {run.name!r} searched the evidence of no image; audit some.")
     hits = [hit for true in searched if (hit := true.get("pointing_coverage@0.2")) is not None]
     gaps = []
     for split in dict.fromkeys(record.split for record in read):
@@ -117,7 +117,7 @@ def facts_of(run: Run) -> Facts:
     return Facts(
         name=run.name,
         searched=len(searched),
-        priors_frac=len(hits) / len(searched) if searched else 0.0,
+        priors_frac=len(hits) / len(searched),
         pointing=sum(map(float, hits)) / len(hits) if hits else None,
         confident=sum(bool(r.correct) and (r.p_label or 0.0) > 0.75 for r in read) / len(read),
         worst_gap=max([*gaps, *grouped], default=None),

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -91,7 +92,7 @@ def run_trials(
                 raise
     finally:
         for worker in workers:
-            worker.stop()
+            worker.close()
     return [found[trial] for trial in unique]
 
 
@@ -102,6 +103,7 @@ class _Worker:
         self._threads = threads
         self._process: subprocess.Popen[str] | None = None
         self._stopped = False
+        self._died_of = 0
         self._starting = threading.Lock()
 
     def run(self, trial: Trial, root: Path) -> Ran:
@@ -114,35 +116,50 @@ class _Worker:
             return Ran(trial=trial, outcome="busy")
         if answer == "done":
             return Ran(trial=trial, outcome="finished")
-        error = _last_words(folder.path / "log.txt")
-        if not self._stopped:
-            note_failure(trial, root, error)
+        if self._stopped:
+            return Ran(trial=trial, outcome="failed", error="stopped")
+        note_failure(trial, root, self._last_words(folder.path / "log.txt"))
         return Ran(trial=trial, outcome="failed", error=failure_of(trial, root))
 
     def stop(self) -> None:
-        """End the process, with whatever it is doing."""
+        """End the process, with whatever it is doing; no other will start."""
         with self._starting:
             self._stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    def close(self) -> None:
+        """Stop, once nobody waits for an answer any more."""
+        self.stop()
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            _close(self._process)
 
     def _ask(self, order: Path) -> str:
-        """Send an order and wait for the answer; nothing if the process died."""
+        """Send an order and wait for the answer; nothing if the process died over it."""
         with self._starting:
             if self._stopped:
                 return ""
-            if self._process is None or self._process.poll() is not None:
-                self._process = self._start()
-            process = self._process
+            process = self._process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
-        try:
+        answer = ""
+        with suppress(BrokenPipeError):  # it died before it could listen
             process.stdin.write(f"{order}\n")
             process.stdin.flush()
-            return process.stdout.readline().strip()
-        except BrokenPipeError:  # it died before it could listen
-            return ""
+            answer = process.stdout.readline().strip()
+        if not answer:
+            with self._starting:
+                self._process = None
+            _close(process)
+            self._died_of = process.returncode
+        return answer
+
+    def _last_words(self, log: Path) -> str:
+        """Why the last process died: the last line it wrote, mostly its error."""
+        if self._died_of < 0:
+            return f"its process was ended from outside, by signal {-self._died_of} (9: perhaps for lack of memory)"
+        lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+        return lines[-1] if lines else "its process died without a word"
 
     def _start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -155,7 +172,10 @@ class _Worker:
         )
 
 
-def _last_words(log: Path) -> str:
-    """The last line that a failed trial wrote, mostly its error."""
-    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
-    return lines[-1] if lines else "the process died without a word"
+def _close(process: subprocess.Popen[str]) -> None:
+    """Wait for the end of a process and let go of its streams."""
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with suppress(BrokenPipeError):
+                stream.close()
