@@ -85,7 +85,8 @@ def train_work(trial: Trial, sizes: Sizes) -> Work:
     """What training asks of the model: the task, validation after each epoch, and the method.
 
     Example:
-        >>> from wherenot.train.config import OptimizationConfig, TrainConfig
+        >>> from wherenot.audit import AuditConfig
+        >>> from wherenot.train.config import OptimizationConfig
         >>> trial = Trial(train=TrainConfig(optimization=OptimizationConfig(epochs=2)), audit=AuditConfig())
         >>> train_work(trial, Sizes(train=100, validation=10, test=50))
         Work(forwards=220.0, backwards=200.0)
@@ -101,7 +102,7 @@ def audit_work(trial: Trial, sizes: Sizes) -> Work:
     """What the audit asks of the model: answers, also under noise, and the evidence of the images drawn for it.
 
     Example:
-        >>> from wherenot.train.config import TrainConfig
+        >>> from wherenot.audit import AuditConfig
         >>> trial = Trial(train=TrainConfig(), audit=AuditConfig(max_images=0, noise=(0.1,)))
         >>> audit_work(trial, Sizes(train=100, validation=10, test=50))
         Work(forwards=100.0, backwards=0.0)
@@ -122,7 +123,7 @@ def method_work(config: MethodConfig, steps: int, batch_size: int) -> Work:
         >>> method_work(MethodConfig(name="rrr"), steps=10, batch_size=4)
         Work(forwards=40.0, backwards=120.0)
         >>> method_work(MethodConfig(name="paper", interval=5, max_images=1), steps=10, batch_size=4).forwards / 2
-        910.0
+        930.0
     """
     method: Any = build_method(config, Normalization(), seed=0)
     if method is None:
@@ -137,10 +138,8 @@ def method_work(config: MethodConfig, steps: int, batch_size: int) -> Work:
         return Work(forwards=2.0, backwards=2.0) * images
     regions = count_regions(method.partition)
     depth = min(method.max_regions, regions)
-    return (
-        Work(forwards=float(search_cost(method.search, regions, depth) + 2 * depth), backwards=float(2 * depth))
-        * images
-    )
+    each = search_cost(method.search, regions, depth) + 2 * depth
+    return Work(forwards=float(each), backwards=float(2 * depth)) * images
 
 
 def count_regions(partition: Partition) -> int:
