@@ -169,7 +169,7 @@ def test_other_classes_splits_and_settings_are_refused(tmp_path, quarters, class
     with pytest.raises(ValueError, match="hexagons"):
         AuditConfig(partition="hexagons")
     with pytest.raises(ValueError, match="max_images"):
-        AuditConfig(max_images=0)
+        AuditConfig(max_images=-1)
     audit(classifier, quarters, tmp_path, CONFIG, name="t", model="t")
     with pytest.raises(ValueError, match="differs in: seed"):
         audit(classifier, quarters, tmp_path, replace(CONFIG, seed=1), name="t", model="t")

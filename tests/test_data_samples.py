@@ -1,9 +1,11 @@
 """The native format: what is read, what is refused, and that writing and reading are inverse."""
 
+from collections import Counter
+
 import pytest
 
 from photo_folder import make, varied
-from wherenot.data import Dataset, Rejected, hold_out
+from wherenot.data import Dataset, Rejected, decoy, hold_out, limit
 
 
 def test_splits_of_a_dataset():
@@ -89,3 +91,25 @@ def test_hold_out_refuses():
         hold_out(data, 0.1, seed=0)
     with pytest.raises(ValueError, match="no split 'train'"):
         hold_out(data.split("test"), 0.1, seed=0)
+
+
+def test_limit_draws_evenly_over_classes_and_keeps_the_order():
+    data = decoy(0, num_train=300, num_validation=5, num_test=40)
+    few = limit(data, 20, seed=0)
+    counts = Counter(sample.label for sample in few.split("train").samples)
+    assert set(counts.values()) == {2}
+    assert len(few.split("validation")) == 5
+    ids = [sample.id for sample in data.samples]
+    places = [ids.index(sample.id) for sample in few.samples]
+    assert places == sorted(places)
+    assert {sample.id for sample in few.samples} <= {sample.id for sample in limit(data, 25, seed=0).samples}
+    assert {sample.id for sample in few.samples} != {sample.id for sample in limit(data, 20, seed=1).samples}
+    # splits that show the same digits keep showing the same
+    biased, swapped = (
+        {sample.id.partition("/")[2] for sample in few.split(split).samples}
+        for split in ("test_biased", "test_swapped")
+    )
+    assert biased == swapped
+    assert limit(few, 20, seed=0).samples == few.samples
+    with pytest.raises(ValueError, match="at least 1"):
+        limit(data, 0, seed=0)

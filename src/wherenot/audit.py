@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from wherenot.masking import FillName
 from wherenot.metrics import (
     add_noise,
     area_axis,
+    corrupt,
     deletion_auc,
     energy_pointing,
     highest_confidence,
     insertion_auc,
+    parse_corruption,
     pointing_argmax,
     pointing_coverage,
     pointing_touch,
@@ -46,7 +49,7 @@ class AuditConfig:
     splits: tuple[str, ...] = ()
     """Splits to audit; none means every split that is neither train nor validation, or all if there is no other."""
     max_images: int | None = None
-    """Images per split whose evidence is searched, drawn by seed; all images count for accuracy."""
+    """Images per split whose evidence is searched, drawn by seed, 0 for none; all images count for accuracy."""
     partition: str = "slico:50"
     """How images are cut: slico:50, grid:7x7, opencv-slico:50 or seeds:50."""
     fill: FillName = "mean"
@@ -55,6 +58,8 @@ class AuditConfig:
     """How the order is found, a name of `wherenot.search.SEARCHES`."""
     noise: tuple[float, ...] = (0.05, 0.1, 0.2)
     """Standard deviations of the Gaussian noise under which accuracy is measured, pixels in [0, 1]."""
+    corruptions: tuple[str, ...] = ()
+    """Corruptions with their severity, such as jpeg:3, under which accuracy is measured, too."""
     batch_size: int = 32
     """Images that share forwards; does not change any result."""
     seed: int = 0
@@ -63,9 +68,11 @@ class AuditConfig:
     def __post_init__(self) -> None:
         parse_partition(self.partition)
         parse_search(self.search)
-        for name, value in (("max_images", self.max_images), ("batch_size", self.batch_size)):
-            if value is not None and value < 1:
-                raise ValueError(f"AuditConfig: {name} must be at least 1, got {value}.")
+        for corruption in self.corruptions:
+            parse_corruption(corruption)
+        for name, value, low in (("max_images", self.max_images, 0), ("batch_size", self.batch_size, 1)):
+            if value is not None and value < low:
+                raise ValueError(f"AuditConfig: {name} must be at least {low}, got {value}.")
 
 
 def audit(
@@ -183,9 +190,10 @@ class _Auditor:
         if read:
             images = torch.stack([image for _, image, _ in read])
             answers = self._answers(images)
-            noisy = {sigma: self._noisy(images, [s for s, _, _ in read], sigma) for sigma in self._config.noise}
+            changed = self._changed(images, [sample for sample, _, _ in read])
             for row, (sample, _, _) in enumerate(read):
-                records[_key(sample)] = _answer_record(sample, answers[row], {s: int(p[row]) for s, p in noisy.items()})
+                right = {how: bool(predicted[row] == sample.label) for how, predicted in changed.items()}
+                records[_key(sample)] = _answer_record(sample, answers[row], right, self._config)
             wanted = [row for row, (sample, _, _) in enumerate(read) if _key(sample) in searched]
             if wanted:
                 self._explain([read[row] for row in wanted], images[wanted], answers[wanted], records)
@@ -198,15 +206,19 @@ class _Auditor:
             logits = [self._classifier(some).float() for some in images_BCHW.split(default_chunk(images_BCHW))]
         return torch.cat(logits).softmax(1)
 
-    def _noisy(self, images_BCHW: Tensor, samples: list[Sample], sigma: float) -> Tensor:
-        """Predictions under noise that depends on the sample and the seed alone."""
+    def _changed(self, images_BCHW: Tensor, samples: list[Sample]) -> dict[float | str, Tensor]:
+        """Predictions under each noise and corruption; what is drawn depends on the sample and the seed alone."""
         normalization = self._classifier.normalization
         pixels = normalization.invert(images_BCHW).clamp(0, 1)
-        noisy = [
-            add_noise(pixels[row : row + 1], sigma, _generator(self._config.seed, self._numbers[_key(sample)]))
-            for row, sample in enumerate(samples)
-        ]
-        return self._answers(normalization.apply(torch.cat(noisy))).argmax(1)
+        predicted: dict[float | str, Tensor] = {}
+        for how in (*self._config.noise, *self._config.corruptions):
+            spoil = partial(corrupt, spec=how) if isinstance(how, str) else partial(add_noise, sigma=how)
+            spoiled = [
+                spoil(pixels[row : row + 1], generator=_generator(self._config.seed, self._numbers[_key(sample)]))
+                for row, sample in enumerate(samples)
+            ]
+            predicted[how] = self._answers(normalization.apply(torch.cat(spoiled))).argmax(1)
+        return predicted
 
     def _explain(
         self,
@@ -287,6 +299,7 @@ def _facts(sample: Sample) -> dict[str, Any]:
         "p_label": None,
         "p_predicted": None,
         "noise": {},
+        "corrupted": {},
         "true": None,
         "predicted_evidence": None,
         "evidence_file": None,
@@ -294,7 +307,9 @@ def _facts(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _answer_record(sample: Sample, probabilities: Tensor, noisy: dict[float, int]) -> dict[str, Any]:
+def _answer_record(
+    sample: Sample, probabilities: Tensor, right: dict[float | str, bool], config: AuditConfig
+) -> dict[str, Any]:
     order = probabilities.sort(descending=True, stable=True).indices.tolist()
     return {
         **_facts(sample),
@@ -303,7 +318,8 @@ def _answer_record(sample: Sample, probabilities: Tensor, noisy: dict[float, int
         "correct_top2": sample.label in order[:2],
         "p_label": probabilities[sample.label].item(),
         "p_predicted": probabilities[order[0]].item(),
-        "noise": {str(sigma): predicted == sample.label for sigma, predicted in noisy.items()},
+        "noise": {str(sigma): right[sigma] for sigma in config.noise},
+        "corrupted": {corruption: right[corruption] for corruption in config.corruptions},
     }
 
 

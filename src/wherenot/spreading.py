@@ -92,13 +92,14 @@ def spread_priors(
     agreement = torch.full((len(given),), torch.nan, dtype=torch.float64)
     if len(annotated) < 2:
         return Spread(given, [False] * len(given), agreement)
-    cells = torch.stack([_on_cells(given[index], features.shape[-2:]) for index in annotated])
+    rows, columns = features.shape[-2:]
+    cells = torch.stack([_on_cells(given[index], rows, columns) for index in annotated])
     folds = min(_FOLDS, len(annotated))
     linear = _Ridge(features[annotated], cells, folds, ridge)
     score = linear.fit()(features)
     for fold in range(folds):
-        rows = annotated[fold::folds]
-        score[rows] = linear.fit(without=fold)(features[rows])
+        held = annotated[fold::folds]
+        score[held] = linear.fit(without=fold)(features[held])
     for position, index in enumerate(annotated):
         agreement[index] = _auc(score[index], cells[position] > 0.5)
     height, width = next(prior.shape for prior in given if prior is not None)
@@ -127,10 +128,10 @@ def _read(
     return torch.cat(read), given
 
 
-def _on_cells(prior: Prior | None, size: torch.Size) -> Float[Tensor, "h w"]:
+def _on_cells(prior: Prior | None, rows: int, columns: int) -> Float[Tensor, "h w"]:
     """Share of each cell's pixels where evidence may lie."""
     assert prior is not None, "only annotated images are looked at"
-    return F.adaptive_avg_pool2d(prior.evidence_allowed()[None].float().cpu(), tuple(size))[0]
+    return F.adaptive_avg_pool2d(prior.evidence_allowed()[None].float().cpu(), (rows, columns))[0]
 
 
 def _prior(inside: Bool[Tensor, "H W"]) -> Prior | None:

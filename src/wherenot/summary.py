@@ -58,7 +58,7 @@ def metric_rows(records: Sequence[dict[str, Any]], *, seed: int) -> list[dict[st
 
 
 def _answers(members: list[dict[str, Any]], seed: int) -> Iterator[_Row]:
-    """Accuracy of all images, by group and under noise."""
+    """Accuracy of all images, by group, under noise and under corruptions."""
     failed = sum(_failed(record) for record in members)
 
     def accuracy(values: Sequence[bool | None]) -> Interval:
@@ -76,6 +76,9 @@ def _answers(members: list[dict[str, Any]], seed: int) -> Iterator[_Row]:
             yield f"top1 [{group}]", accuracy([r["correct"] for r in grouped if r["group"] == group]), True
     for sigma in dict.fromkeys(sigma for record in members for sigma in record["noise"]):
         yield f"top1_noise@{sigma}", accuracy([record["noise"].get(sigma) for record in members]), True
+    for corruption in dict.fromkeys(name for record in members for name in record.get("corrupted", {})):
+        right = [record.get("corrupted", {}).get(corruption) for record in members]
+        yield f"top1_corrupted@{corruption}", accuracy(right), True
 
 
 def _evidence(members: list[dict[str, Any]], seed: int) -> Iterator[_Row]:

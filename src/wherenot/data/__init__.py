@@ -17,4 +17,5 @@ from wherenot.data.samples import Dataset as Dataset
 from wherenot.data.samples import Rejected as Rejected
 from wherenot.data.samples import Sample as Sample
 from wherenot.data.samples import hold_out as hold_out
+from wherenot.data.samples import limit as limit
 from wherenot.data.voc import read_voc as read_voc

@@ -163,8 +163,9 @@ def cutouts_config(spec: str) -> CutoutsConfig:
         >>> cutouts_config("watermark").shortcut
         'watermark'
     """
-    if spec in get_args(Shortcut):
-        return CutoutsConfig(shortcut=spec)
+    for shortcut in get_args(Shortcut):
+        if spec == shortcut:
+            return CutoutsConfig(shortcut=shortcut)
     try:
         return TypeAdapter(CutoutsConfig).validate_python(yaml.safe_load(Path(spec).read_text()))
     except OSError as error:
@@ -296,7 +297,8 @@ def _cut_out(file: Path) -> Image.Image:
     except UNREADABLE as error:
         raise DataError(f"cutouts: {file} cannot be decoded ({error}); remove it.") from error
     whole.thumbnail((512, 512))
-    if (box := whole.getchannel("A").point(lambda alpha: 255 * (alpha > 127)).getbbox()) is None:
+    opaque = Image.fromarray(np.asarray(whole.getchannel("A")) > 127)
+    if (box := opaque.getbbox()) is None:
         raise DataError(f"cutouts: {file} is transparent everywhere; remove it.")
     return whole.crop(box)
 

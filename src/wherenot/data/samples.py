@@ -135,6 +135,44 @@ class Dataset:
         return replace(self, samples=tuple(sample for sample in self.samples if sample.split == name))
 
 
+def limit(dataset: Dataset, images_per_split: int, seed: int) -> Dataset:
+    """Draw at most so many samples of each split, evenly over its classes as far as they go.
+
+    Splits with the same labels in the same order keep the same positions. The larger of two draws with one seed holds
+    the smaller one.
+
+    Args:
+        dataset: Any.
+        images_per_split: At least 1; a split with no more samples stays whole.
+        seed: Chooses the samples.
+
+    Returns:
+        The same data set with fewer samples, in the same order.
+
+    Raises:
+        ValueError: If the number is below 1.
+
+    Example:
+        >>> from wherenot.data import decoy
+        >>> [len(limit(decoy(num_train=100), 20, seed=0).split(split)) for split in ("train", "test_biased")]
+        [20, 20]
+    """
+    if images_per_split < 1:
+        raise ValueError(f"limit: images_per_split is {images_per_split}; pass at least 1.")
+    kept: set[str] = set()
+    for split in dataset.splits:
+        samples = dataset.split(split).samples
+        order = np.random.default_rng(seed).permutation(len(samples)).tolist()
+        turn: Counter[int] = Counter()
+        drawn = []
+        for place, index in enumerate(order):  # the first of every class, then the second of every class, ...
+            label = samples[index].label
+            drawn.append((turn[label], place, samples[index].id))
+            turn[label] += 1
+        kept.update(id for _, _, id in sorted(drawn)[:images_per_split])
+    return replace(dataset, samples=tuple(sample for sample in dataset.samples if sample.id in kept))
+
+
 def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     """Cut a `validation` split out of `train`, so that nothing is ever selected on test data.
 

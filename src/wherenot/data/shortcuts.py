@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -12,11 +12,17 @@ _SECOND_FRAC, _TEXT_FRAC, _BORDER_FRAC = 0.3, 0.13, 0.06
 _WORDS = ("ALAMO", "BIRCH", "COMET", "DELTA", "EMBER", "FJORD", "GUSTO", "HAVEN", "IVORY", "JOLLY", "KAYAK", "LUNAR")
 
 
-class Cue(NamedTuple):
-    """The cue of a class: the class's index and how many there are."""
+@dataclass(frozen=True)
+class Cue:
+    """The cue of a class.
 
-    index: int
-    count: int
+    Attributes:
+        label: The class's index.
+        num_classes: How many classes there are.
+    """
+
+    label: int
+    num_classes: int
 
 
 def paste_corner(image: Image.Image, second: Image.Image, scale: float, random: np.random.Generator) -> None:
@@ -45,7 +51,7 @@ def paint_watermark(image: Image.Image, cue: Cue, scale: float, random: np.rando
         scale: Relative size; 1 gives letters of .13 of the image's height.
         random: Draws the place.
     """
-    again, position = divmod(cue.index, len(_WORDS))
+    again, position = divmod(cue.label, len(_WORDS))
     word = _WORDS[position] + (str(again) if again else "")
     font = ImageFont.load_default(max(6, round(_TEXT_FRAC * scale * image.height)))
     layer = Image.new("RGBA", image.size)
@@ -76,5 +82,5 @@ def paint_tint(image: Image.Image, cue: Cue, scale: float, random: np.random.Gen
 
 
 def _hue(cue: Cue, brightness: float) -> tuple[int, int, int]:
-    red, green, blue = colorsys.hsv_to_rgb(cue.index / cue.count, 0.9, brightness)
+    red, green, blue = colorsys.hsv_to_rgb(cue.label / cue.num_classes, 0.9, brightness)
     return round(255 * red), round(255 * green), round(255 * blue)

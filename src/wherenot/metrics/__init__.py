@@ -11,6 +11,8 @@ from wherenot.metrics.classification import group_accuracy as group_accuracy
 from wherenot.metrics.classification import noisy as noisy
 from wherenot.metrics.classification import top_k_correct as top_k_correct
 from wherenot.metrics.classification import worst_group_accuracy as worst_group_accuracy
+from wherenot.metrics.corruptions import corrupt as corrupt
+from wherenot.metrics.corruptions import parse_corruption as parse_corruption
 from wherenot.metrics.faithfulness import area_axis as area_axis
 from wherenot.metrics.faithfulness import deletion_auc as deletion_auc
 from wherenot.metrics.faithfulness import highest_confidence as highest_confidence
@@ -22,6 +24,8 @@ from wherenot.metrics.localization import pointing_coverage as pointing_coverage
 from wherenot.metrics.localization import pointing_expected as pointing_expected
 from wherenot.metrics.localization import pointing_touch as pointing_touch
 from wherenot.metrics.localization import region_coverage as region_coverage
+from wherenot.metrics.significance import holm as holm
+from wherenot.metrics.significance import paired_t as paired_t
 from wherenot.metrics.statistics import Interval as Interval
 from wherenot.metrics.statistics import Statistic as Statistic
 from wherenot.metrics.statistics import bootstrap_interval as bootstrap_interval

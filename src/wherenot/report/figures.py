@@ -23,9 +23,9 @@ FORBIDDEN_COLOR = "#F0A6D2"
 REGIONS_NUMBERED = 5
 
 # Okabe and Ito's palette, which stays distinct for the common kinds of colour blindness.
-_ON_LIGHT = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#000000")
+ON_LIGHT = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#000000")
 _ON_DARK = ("#56B4E9", "#E69F00", "#2CC295", "#F0A6D2", "#FFFFFF")
-_MARKERS = ("o", "s", "D", "^", "v")
+MARKERS = ("o", "s", "D", "^", "v")
 
 
 def evidence_figure(
@@ -89,9 +89,9 @@ def evidence_figure(
     bar.set_label("0 = none, 1 = strongest")
     for axes in (left, right):
         if allowed is not None:
-            _draw_outline(axes, allowed, PRIOR_COLOR, "solid")
+            draw_outline(axes, allowed, PRIOR_COLOR, "solid")
         if forbidden is not None:
-            _draw_outline(axes, forbidden, FORBIDDEN_COLOR, "dashed")
+            draw_outline(axes, forbidden, FORBIDDEN_COLOR, "dashed")
         axes.set_axis_off()
     if labels is not None and order is not None:
         for rank, region in enumerate(order[:REGIONS_NUMBERED], start=1):
@@ -131,9 +131,9 @@ def metric_figure(
     axes.patch.set_alpha(0)
     step = 0.5 / max(1, len(cells))
     for index, (split, row) in enumerate(cells.items()):
-        color = (_ON_DARK if dark else _ON_LIGHT)[index % len(_ON_LIGHT)]
+        color = (_ON_DARK if dark else ON_LIGHT)[index % len(ON_LIGHT)]
         places = np.arange(len(names)) + (index - (len(cells) - 1) / 2) * step
-        _draw_dots(axes, row, places, color, _MARKERS[index % len(_MARKERS)], split)
+        _draw_dots(axes, row, places, color, MARKERS[index % len(MARKERS)], split)
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set_ylim(len(names) - 0.45, -0.55)
     if is_share(metric):
@@ -181,7 +181,7 @@ def _draw_dots(
     axes.plot(values, heights, marker, color=color, markersize=6, label=split)
 
 
-def _draw_outline(axes: Axes, inside: Bool[np.ndarray, "H W"], color: str, style: str) -> None:
+def draw_outline(axes: Axes, inside: Bool[np.ndarray, "H W"], color: str, style: str) -> None:
     """Draw an area's border along its pixel edges, readable on bright and on dark ground."""
     from matplotlib.collections import LineCollection
     from matplotlib.patheffects import Normal, Stroke
@@ -201,7 +201,7 @@ def _number_region(axes: Axes, inside: Bool[np.ndarray, "H W"], rank: int) -> No
     pixels = np.argwhere(inside)
     if not len(pixels):
         return
-    _draw_outline(axes, inside, "white", "dotted")
+    draw_outline(axes, inside, "white", "dotted")
     row, column = pixels[np.square(pixels - pixels.mean(axis=0)).sum(axis=1).argmin()]
     halo = [withStroke(linewidth=3, foreground="black")]
     axes.text(column, row, str(rank), color="white", fontweight="bold", path_effects=halo, ha="center", va="center")

@@ -38,6 +38,7 @@ class Record:
     Attributes:
         searched: Whether the image was drawn to have its evidence searched.
         noise: Whether the answer is right under noise, by its standard deviation.
+        corrupted: Whether it is right under a corruption, by name and severity.
         true: Evidence measures for the labelled class, by metric name; None where the image failed.
         predicted_evidence: The same for the predicted class.
         evidence_file: The stored arrays, relative to the run folder; None if they were not kept.
@@ -55,6 +56,7 @@ class Record:
     p_label: float | None = None
     p_predicted: float | None = None
     noise: dict[str, bool | None] = field(default_factory=dict)
+    corrupted: dict[str, bool | None] = field(default_factory=dict)
     true: dict[str, bool | int | float | None] | None = None
     predicted_evidence: dict[str, bool | int | float | None] | None = None
     evidence_file: str | None = None

@@ -18,6 +18,7 @@ _MEANINGS = {
     "top2": "share of images whose label is among the model's first two guesses.",
     "worst_group": "accuracy within the group of images that does worst.",
     "top1_noise": "share of images the model gets right under noise of standard deviation {variant}.",
+    "top1_corrupted": "share of images the model gets right under the corruption {variant} (1 mild, 5 severe).",
     "pointing_coverage": (
         "share of images whose strongest region lies on the prior with more than {variant} of its area."
     ),
@@ -36,6 +37,7 @@ _MEANINGS = {
 _DETAILS = (
     "top2",
     "top1_noise",
+    "top1_corrupted",
     "pointing_argmax",
     "pointing_touch",
     "accuracy_given_no_pointing",

@@ -140,6 +140,8 @@ class TrainConfig:
     """What tables and reports call this run; left out, the method's name."""
     seed: int = 0
     """Of the weights, the order of images and whatever a method draws."""
+    images_per_split: int | None = None
+    """At most so many images of each split, drawn by the seed evenly over classes; left out, all."""
     holdout_frac: float = 0.1
     """Share of the training split held out for validation if the data has no validation split."""
     method: MethodConfig = field(default_factory=MethodConfig)

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
-from wherenot.data import DataError, Dataset, hold_out, load_dataset
+from wherenot.data import Dataset
 from wherenot.methods import Method, Preparing
 from wherenot.models import Classifier, build_classifier, train_only
 from wherenot.region_cache import CachedPartition, default_cache
@@ -24,7 +25,7 @@ from wherenot.run import RunFolder
 from wherenot.train.config import TrainConfig, config_dict
 from wherenot.train.layout import channels_last
 from wherenot.train.progress import TrainingProgress
-from wherenot.train.recipe import build_method
+from wherenot.train.recipe import build_method, training_data
 from wherenot.train.trainer import ClassificationTrainer, ImageSet, TaskModel, collate
 
 _GRADIENT_METHODS = ("rrr", "xil", "megl", "model_guidance")  # their small gradients are lost in half precision
@@ -51,11 +52,7 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     """
     _check(config)
     folder = RunFolder(out)
-    dataset = load_dataset(config.data, seed=config.seed) if dataset is None else dataset
-    if "train" not in dataset.splits:
-        raise DataError([f"{config.data}: has no train split, only {', '.join(dataset.splits)}"])
-    if "validation" not in dataset.splits:
-        dataset = hold_out(dataset, config.holdout_frac, config.seed)
+    dataset = training_data(config, dataset)
     classifier = _classifier(config, dataset.classes)
     method = build_method(config.method, classifier.normalization, config.seed)
     folder.begin(
@@ -71,10 +68,14 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     )
     started = time.perf_counter()
     trainer = _trainer(config, folder, dataset, model, classifier.preprocess, method, quiet)
+    checkpoint = _last_whole_checkpoint(folder.path / "checkpoints")
     with _quiet_transformers():
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder.path / "checkpoints")))
+        trainer.train(resume_from_checkpoint=checkpoint)
     classifier.save(folder.path / "model")
-    folder.amend(seconds=round(time.perf_counter() - started, 2), steps=trainer.state.global_step)
+    # The seconds of a run that went on from a checkpoint are those of its last part.
+    folder.amend(
+        seconds=round(time.perf_counter() - started, 2), resumed=checkpoint is not None, steps=trainer.state.global_step
+    )
     folder.write("metrics.json", {"finished": True, **_validation(trainer)})  # last: it says that the run is whole
     shutil.rmtree(folder.path / "checkpoints")
     return folder.path
@@ -94,6 +95,15 @@ def _classifier(config: TrainConfig, classes: Sequence[str]) -> Classifier:
     train_only(classifier, config.optimization.scope)
     channels_last(classifier, classifier.preprocess.height, classifier.preprocess.width)
     return classifier
+
+
+def _last_whole_checkpoint(folder: Path) -> str | None:
+    """Where to go on; a checkpoint whose writing was cut short lacks its last file, and is removed."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        state = checkpoint / TRAINER_STATE_NAME
+        if not state.is_file() or not state.read_text().rstrip().endswith("}"):
+            shutil.rmtree(checkpoint)
+    return get_last_checkpoint(str(folder))
 
 
 @contextmanager

@@ -1,0 +1,133 @@
+"""Trials run by processes of their own: failures, locks, kills."""
+
+import fcntl
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from wherenot.audit import AuditConfig
+from wherenot.data import Dataset, decoy, write_folder
+from wherenot.experiments.pool import run_trials
+from wherenot.experiments.trials import BusyError, Trial, failure_of, run_trial
+from wherenot.train.config import MethodConfig, OptimizationConfig, TrainConfig
+
+AUDIT = AuditConfig(partition="grid:2x2", max_images=2, noise=(), splits=("test_biased",))
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    data = decoy(0, num_train=40, num_validation=10, num_test=6)
+    keep = tuple(s for s in data.samples if s.split in ("train", "validation", "test_biased"))
+    folder = tmp_path_factory.mktemp("data") / "digits"
+    write_folder(Dataset("digits", data.classes, keep), folder)
+    return str(folder)
+
+
+def trial(data, seed=0, epochs=1, **method):
+    plan = OptimizationConfig(epochs=epochs, batch_size=8)
+    return Trial(train=TrainConfig(data=data, seed=seed, method=MethodConfig(**method), optimization=plan), audit=AUDIT)
+
+
+def stamps(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+def test_a_failure_is_recorded_stops_nothing_else_and_is_tried_again(tmp_path, digits):
+    root, late = tmp_path / "out", tmp_path / "late"
+    wrong, good, missing = trial(digits, name="paper", partition="hexagons:7"), trial(digits), trial(str(late))
+    seen = []
+    ran = run_trials([wrong, good, wrong, missing], root, threads=1, on_trial=lambda each: seen.append(each.outcome))
+    assert [each.outcome for each in ran] == ["failed", "finished", "failed"]
+    assert seen == ["failed", "finished", "failed"]
+    assert "no partition is called 'hexagons:7'" in ran[0].error
+    assert "neither a folder nor built in" in failure_of(missing, root)
+    assert good.is_finished(root)
+    assert failure_of(good, root) is None
+    before = stamps(good.folder(root))
+    late.symlink_to(digits)
+    announced = []
+    ran = run_trials([good, missing], root, threads=1, on_trial=announced.append)
+    assert [each.outcome for each in ran] == ["finished", "finished"]
+    assert [each.trial for each in announced] == [missing]
+    assert failure_of(missing, root) is None
+    assert stamps(good.folder(root)) == before
+
+
+def test_a_trial_that_another_process_runs_is_left_alone(tmp_path, digits):
+    one = trial(digits)
+    one.folder(tmp_path).mkdir(parents=True)
+    with (one.folder(tmp_path) / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BusyError, match="another process is running"):
+            run_trial(one, tmp_path)
+        [ran] = run_trials([one], tmp_path, threads=1)
+        assert ran.outcome == "busy"
+        assert not one.train_folder(tmp_path).exists()
+
+
+def test_two_callers_at_once_run_each_trial_once(tmp_path, digits):
+    trials = [trial(digits, seed) for seed in range(2)]
+    (tmp_path / "trials.json").write_text(json.dumps([each.content() for each in trials]))
+    program = (
+        "import json, sys; from pathlib import Path\n"
+        "from wherenot.experiments.pool import run_trials\n"
+        "from wherenot.experiments.trials import Trial\n"
+        f"root = Path({str(tmp_path)!r})\n"
+        "trials = [Trial.parse(each) for each in json.loads((root / 'trials.json').read_text())]\n"
+        "print([ran.outcome for ran in run_trials(trials, root, processes=2, threads=1)])\n"
+    )
+    callers = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outcomes = [caller.communicate(timeout=300)[0] for caller in callers]
+    assert all(outcomes)
+    assert "failed" not in "".join(outcomes)
+    for each in trials:
+        assert each.is_finished(tmp_path)
+        lines = (each.train_folder(tmp_path) / "steps.jsonl").read_text().splitlines()
+        finals = [line for line in map(json.loads, lines) if "train_runtime" in line]
+        assert len(finals) == 1  # one training came to its end
+        ids = [
+            json.loads(line)["id"] for line in (each.audit_folder(tmp_path) / "records.jsonl").read_text().splitlines()
+        ]
+        assert len(ids) == len(set(ids)) == 6
+
+
+def test_a_killed_study_goes_on_and_comes_to_the_same(tmp_path, digits):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    settings = [
+        "table1", "--data", digits, "--methods", "finetune", "log", "--seeds", "0", "--partition", "grid:2x2",
+        "--set", "optimization.epochs=3", "optimization.batch_size=4", "method.interval=2",
+        "method.confidence_above=0.0", "method.max_regions=2", "--splits", "test_biased", "--threads", "1",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "wherenot", "reproduce", *settings, "--out"]
+    subprocess.run([*command, str(whole)], check=True, capture_output=True, timeout=300)
+    process = subprocess.Popen([*command, str(cut)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folders = {
+        name: cut / "trials" / next((whole / "trials").glob(f"*-{name}-*")).name / "seed-0"
+        for name in ("finetune", "log")
+    }
+    deadline = time.monotonic() + 200
+    while not list(folders["log"].glob("train/checkpoints/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)  # no chance to tidy up
+    process.wait()
+    finished = stamps(folders["finetune"])
+    while True:  # the worker goes as soon as nobody is left to give it orders
+        with (folders["log"] / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+    assert not (folders["log"] / "train" / "metrics.json").exists()
+    subprocess.run([*command, str(cut)], check=True, capture_output=True, timeout=300)
+    assert stamps(folders["finetune"]) == finished
+    assert json.loads((folders["log"] / "train" / "run.json").read_text())["resumed"]
+    tables = [(root / "table1" / "values.csv").read_text() for root in (whole, cut)]
+    assert tables[0] == tables[1]
