@@ -39,8 +39,8 @@ class ObjectClass:
 def read_object_classes(root: Path, specs: Sequence[str], seed: int) -> tuple[ObjectClass, ...]:
     """Find the objects of each class and share them out among the splits.
 
-    A class is one or more folders of images with transparency; their subfolders are not looked at. Files that differ only
-    by a number or by ``_mirror`` show one object: they stay together.
+    A class is one or more folders of images with transparency; their subfolders are not looked at. Files that differ
+    only by a number or by ``_mirror`` show one object: they stay together.
 
     Args:
         root: Where the folders are.
