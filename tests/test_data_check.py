@@ -146,8 +146,6 @@ def test_convert_names_what_it_leaves_out(tmp_path, typed):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("convert", "decoy"), "name the new folder"),
-        (("check", "decoy", "somewhere"), "writes nothing"),
         (("check", "imagenet-s:nowhere"), "is neither a folder nor built in"),
         (("check", "coco:nowhere"), "nowhere does not exist"),
     ],

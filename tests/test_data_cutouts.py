@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wherenot.cli import main
 from wherenot.data import DataError, load_dataset, read_folder, write_folder
 from wherenot.data.cutout_priors import spoil
 from wherenot.data.cutout_sources import find_photographs, photograph_families, read_object_classes
@@ -258,3 +259,27 @@ def test_written_in_the_native_format_and_read_back(config, tmp_path):
         given, found = sample.read_prior(), copy.read_prior()
         assert (given is None) == (found is None)
         assert given is None or (given.allowed == found.allowed).all()
+
+
+def test_made_by_the_command_line(config, tmp_path, capsys):
+    options = {
+        "--objects": [config.objects],
+        "--backgrounds": config.backgrounds,
+        "--classes": config.classes,
+        "--shortcut": ["object"],
+        "--second-objects": ["signs"],
+        "--num-train": [6],
+        "--num-validation": [3],
+        "--num-test": [3],
+        "--size-px": [48],
+        "--prior-frac": [0.5],
+    }
+    asked = ["data", "make", "cutouts", str(tmp_path / "made")]
+    asked += [str(word) for name, values in options.items() for word in (name, *values)]
+    assert main(asked) == 0
+    assert "21 images, 0 left out" in capsys.readouterr().out
+    made = read_folder(tmp_path / "made")
+    assert made.classes == NAMES
+    assert sum(sample.read_prior() is not None for sample in made.split("train").samples) == 3
+    assert main([*asked[:4], "--objects", str(tmp_path / "none")]) == 1
+    assert "none/animals/birds is not a folder" in capsys.readouterr().err

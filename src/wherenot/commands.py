@@ -9,7 +9,7 @@ from rich.console import Console
 
 from wherenot import cli
 from wherenot.audit import AuditConfig, audit, default_splits
-from wherenot.data import DataError, Dataset, load_dataset, write_folder
+from wherenot.data import DataError, Dataset, cutouts, load_dataset, write_folder
 from wherenot.evidence import Evidence
 from wherenot.explain import explain
 from wherenot.masking import FillName
@@ -53,8 +53,13 @@ def run(command: object) -> None:
             run_compare(command.runs, command.out)
         case cli.Bench():
             run_bench(command)
-        case cli.Data():
-            run_data(command)
+        case cli.Data(action=cli.DataCheck() as action):
+            run_data_check(load_dataset(action.data, seed=action.seed, on_bad="skip"), action.data)
+        case cli.Data(action=cli.DataConvert() as action):
+            on_bad = "skip" if action.skip_bad else "error"
+            write_data("convert", load_dataset(action.data, seed=action.seed, on_bad=on_bad), action.out)
+        case cli.Data(action=cli.DataMake() as action):
+            write_data("make", cutouts(action.cutouts), action.out)
         case cli.Reproduce():
             run_reproduce(command)
         case cli.Advise():
@@ -238,22 +243,14 @@ def run_bench(command: cli.Bench) -> None:
     console.print(f"table: {out / 'table.md'}", soft_wrap=True)
 
 
-def run_data(command: cli.Data) -> None:
-    """Look a data set over, or convert it."""
-    if command.what == "convert":
-        if command.out is None:
-            raise ValueError("data convert: name the new folder: wherenot data convert DATA OUT.")
-        dataset = load_dataset(command.data, seed=command.seed, on_bad="skip" if command.skip_bad else "error")
-        with progress_bar() as bar:
-            task = bar.add_task("data convert", total=len(dataset), note="images")
-            write_folder(dataset, command.out, on_sample=lambda: bar.advance(task))
-        for left_out in dataset.rejected:
-            console.print(f"left out: {left_out.reason}", soft_wrap=True, markup=False)
-        console.print(f"{len(dataset)} images, {len(dataset.rejected)} left out: {command.out}", soft_wrap=True)
-        return
-    if command.out is not None:
-        raise ValueError(f"data check: writes nothing, so {command.out} has no meaning; leave it out.")
-    run_data_check(load_dataset(command.data, seed=command.seed, on_bad="skip"), command.data)
+def write_data(title: str, dataset: Dataset, out: Path) -> None:
+    """Write a data set in the native format, with a bar, and say what was left out."""
+    with progress_bar() as bar:
+        task = bar.add_task(f"data {title}", total=len(dataset), note="images")
+        write_folder(dataset, out, on_sample=lambda: bar.advance(task))
+    for left_out in dataset.rejected:
+        console.print(f"left out: {left_out.reason}", soft_wrap=True, markup=False)
+    console.print(f"{len(dataset)} images, {len(dataset.rejected)} left out: {out}", soft_wrap=True)
 
 
 def run_data_check(dataset: Dataset, data: str) -> None:

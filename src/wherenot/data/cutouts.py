@@ -52,7 +52,7 @@ class CutoutsConfig:
         "food/fruit",
         "household/tools",
     )
-    """FOLDER or NAME=FOLDER of each class, below the objects."""
+    """FOLDER, NAME=FOLDER or NAME=FOLDER+FOLDER of each class, below the objects."""
     shortcut: Shortcut = "background"
     """What gives the class away: the family of the background, a second object, a watermark or a tinted border."""
     second_objects: str = "town/roadsigns"
