@@ -50,12 +50,12 @@ class CutoutsConfig:
         "cattle=animals/mammals/bovines",
         "plants/flowers",
         "food/fruit",
-        "household/tools",
+        "signs=town/roadsigns",
     )
     """FOLDER, NAME=FOLDER or NAME=FOLDER+FOLDER of each class, below the objects."""
     shortcut: Shortcut = "background"
     """What gives the class away: the family of the background, a second object, a watermark or a tinted border."""
-    second_objects: str = "town/roadsigns"
+    second_objects: str = "household/tools"
     """Folder, below the objects, of the second objects; one file for each class."""
     rho: float = 0.95
     """Share of the images of train, validation and test_biased that show their own class's cue for sure; the others
