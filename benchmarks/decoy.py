@@ -18,20 +18,11 @@ import torch
 
 from wherenot.audit import AuditConfig, audit
 from wherenot.data import load_dataset
-from wherenot.experiments.decoy import AUDIT, METHODS, decoy_config
+from wherenot.experiments.decoy import AUDIT, GRID, METHODS, decoy_config
 from wherenot.metrics import over_seeds
 from wherenot.models import load_classifier
 from wherenot.train.training import train
 
-GRID = {
-    "paper": (0.5, 2.0, 5.0),
-    "log": (2.0, 5.0, 10.0),
-    "random_regions": (2.0, 5.0, 10.0),
-    "counterfactual": (1.0, 3.0, 10.0),
-    "rrr": (100.0, 1000.0, 10000.0),
-    "xil": (1.0, 10.0, 100.0),
-    "megl": (1.0, 10.0, 100.0),
-}
 SEEDS = range(5)
 CEILING = "no shortcut"
 EVIDENCE_IMAGES = 60
@@ -63,10 +54,10 @@ def choose(out):
     """The weight of each method, from the validation split of seed 0."""
     audited = AuditConfig(partition=AUDIT.partition, splits=("validation",), max_images=EVIDENCE_IMAGES, noise=())
     chosen, lines = {}, ["| method | weight | validation acc | validation pointing | chosen |", "|---|---|---|---|---|"]
-    for method, weights in GRID.items():
+    for method, (_, weights) in GRID.items():
         found = {}
         for weight in weights:
-            config = decoy_config(method, seed=0, weight=weight)
+            config = decoy_config(method, seed=0, value=weight)
             metrics, _ = measure(config, out / "grid" / f"{method}-{weight:g}", audited)
             found[weight] = [metrics["validation", name] for name in ("top1", "pointing_coverage@0.2")]
             print(method, weight, found[weight], flush=True)
@@ -86,7 +77,7 @@ def run_seeds(out, seeds):
     audited = replace(AUDIT, max_images=EVIDENCE_IMAGES, noise=())
     for seed in seeds:
         for method in METHODS:
-            config = decoy_config(method, seed=seed, weight=chosen.get(method))
+            config = decoy_config(method, seed=seed, value=chosen.get(method))
             metrics, seconds = measure(config, out / "seeds" / f"{method}-{seed}", audited)
             print(method, seed, [round(metrics[split, name], 3) for _, split, name in COLUMNS], seconds, flush=True)
         config = replace(decoy_config("finetune", seed=seed), data="decoy:no-shortcut", name=CEILING)
