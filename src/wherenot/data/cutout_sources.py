@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,8 +38,8 @@ class ObjectClass:
 def read_object_classes(root: Path, specs: Sequence[str], seed: int) -> tuple[ObjectClass, ...]:
     """Find the objects of each class and share them out among the splits.
 
-    A class is one or more folders of images with transparency; their subfolders are not looked at. Files that differ
-    only by a number or by ``_mirror`` show one object: they stay together.
+    A class is one or more folders of images with transparency; their subfolders are not looked at. ``cup`` and
+    ``cup_mirror`` show one object and stay together.
 
     Args:
         root: Where the folders are.
@@ -60,7 +59,7 @@ def read_object_classes(root: Path, specs: Sequence[str], seed: int) -> tuple[Ob
         name = name or Path(folder).name
         families: dict[str, list[Path]] = defaultdict(list)
         for file in (file for part in folder.split("+") for file in object_files(root / part)):
-            families[re.sub(r"(_?\d+|_mirror)+$", "", file.stem).lower()].append(file)
+            families[file.stem.lower().removesuffix("_mirror")].append(file)
         if len(families) < len(SPLIT_SHARES):
             raise DataError(
                 f"read_object_classes: class {name!r} has {len(families)} different objects in {root / folder}; "
