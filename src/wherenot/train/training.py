@@ -40,8 +40,7 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
 
     Writes ``run.json``, ``steps.jsonl`` (losses and diagnostics as they come), ``metrics.json`` (validation accuracy,
     loss and confidence of every epoch, of the last and of the best, and what looks wrong, `run_warnings`) and
-    ``model/``. Interrupted and called again with the same
-    configuration it goes on from the last whole epoch.
+    ``model/``. Interrupted and called again with the same configuration it goes on from the last whole epoch.
 
     Args:
         config: What to train.
