@@ -102,7 +102,7 @@ class TestTrainingWarnings:
         html = page(pictured_run(tmp_path / "r", name="log", training_warnings=[FELL]))
         assert "Accuracy fell from 95% to &lt; 70%." in html
         text = " ".join(" ".join(Elements(html).text).split())
-        assert "The training of log looks wrong (runs/train-r). " in text
+        assert "The training of log looks wrong (runs/train-r)" in text
         assert "Accuracy fell from 95% to < 70%. Try: Lower method.weight." in text
         assert text.index("right on") < text.index("looks wrong") < text.index("Numbers")
 
