@@ -90,7 +90,9 @@ def test_it_adds_no_loss_and_logs_both_kinds():
     terms = method(torch.nn.Identity(), Batch(images=images, targets=torch.arange(6), logits=logits, priors=priors), 1)
     assert terms.loss == 0
     assert not terms.loss.requires_grad
-    assert terms.log == {"recomposed": 5.0, "accuracy_recomposed": pytest.approx(0.8), "accuracy_plain": 0.0}
+    assert terms.log == {
+        "recomposed": 5.0, "plain": 1.0, "accuracy_recomposed": pytest.approx(0.8), "accuracy_plain": 0.0,
+    }  # fmt: skip
 
 
 def test_it_is_a_preparing_method_and_checks_its_share():

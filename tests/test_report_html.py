@@ -74,6 +74,7 @@ class TestSafety:
             config={self.EVIL: self.EVIL},
             versions={self.EVIL: self.EVIL},
             rejected=[{"id": self.EVIL, "reason": self.EVIL}],
+            training_warnings=[{"kind": self.EVIL, "seen": self.EVIL, "advice": self.EVIL}],
             rows=[row(f"top1 [{self.EVIL}]", 0.5, split=self.EVIL), row("pointing_coverage@0.2", 0.5)],
         )
         html = page(folder, write_run(tmp_path / "other", name=f"{self.EVIL}2"))
@@ -91,6 +92,31 @@ class TestSafety:
                 assert attributes.get(name, "data:").startswith(("data:", "#")), attributes
         assert "url(" not in html
         assert "@import" not in html
+
+
+FELL = {"kind": "accuracy_fell", "seen": "Accuracy fell from 95% to < 70%.", "advice": "Lower method.weight."}
+
+
+class TestTrainingWarnings:
+    def test_they_stand_between_headline_and_numbers(self, tmp_path):
+        html = page(pictured_run(tmp_path / "r", name="log", training_warnings=[FELL]))
+        assert "Accuracy fell from 95% to &lt; 70%." in html
+        text = " ".join(" ".join(Elements(html).text).split())
+        assert "The training of log looks wrong (runs/train-r)" in text
+        assert "Accuracy fell from 95% to < 70%. Try: Lower method.weight." in text
+        assert text.index("right on") < text.index("looks wrong") < text.index("Numbers")
+
+    def test_each_run_has_its_own(self, tmp_path):
+        runs = [
+            pictured_run(tmp_path / "good", name="log", seed=0),
+            pictured_run(tmp_path / "bad", name="log", seed=1, training_warnings=[FELL]),
+        ]
+        html = page(*runs)
+        assert html.count("looks wrong") == 1
+        assert "The training of log, seed 1 looks wrong" in html
+
+    def test_none_leave_no_trace(self, tmp_path):
+        assert "looks wrong" not in page(pictured_run(tmp_path / "r"))
 
 
 class TestNumbers:

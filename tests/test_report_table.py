@@ -10,7 +10,7 @@ from rich.console import Console
 
 from report_runs import failed, measures, record, row, write_run
 from wherenot.metrics import over_seeds, paired_difference
-from wherenot.report import comparison_markdown, comparison_rows, comparison_table, load_run
+from wherenot.report import comparison_markdown, comparison_rows, comparison_table, load_run, warnings_markdown
 from wherenot.report.comparison import per_image
 from wherenot.report.runs import Record
 from wherenot.summary import metric_rows
@@ -233,6 +233,15 @@ class TestMarkdown:
     def test_every_row_is_written(self, tmp_path):
         rows = comparison_rows([audited(tmp_path / name, random_records(1, range(9))) for name in ("a", "b")])
         assert len(comparison_markdown(rows).splitlines()) == len(rows) + 2
+
+    def test_warnings_of_training_are_a_list_below(self, tmp_path):
+        fell = {"kind": "accuracy_fell", "seen": "It fell |\n<b>", "advice": "Lower it."}
+        bad = audited(tmp_path / "bad", [record("a")], name="log", seed=1, training_warnings=[fell, fell])
+        good = audited(tmp_path / "good", [record("a")], name="log", seed=0)
+        lines = warnings_markdown([good, bad]).splitlines()
+        assert lines[1] == "Training looks wrong:"
+        assert lines[3:] == ["- log, seed 1: It fell \\| \\<b> Try: Lower it."] * 2
+        assert warnings_markdown([good]) == ""
 
 
 class TestTerminal:

@@ -36,7 +36,7 @@ from wherenot.models import Classifier
 from wherenot.priors import Prior
 from wherenot.region_cache import CachedPartition, default_cache
 from wherenot.regions import parse_partition, uint8_pixels
-from wherenot.run import RunFolder
+from wherenot.run import RunFolder, read_warnings
 from wherenot.scoring import evaluating
 from wherenot.search import parse_search
 from wherenot.summary import metric_rows
@@ -97,7 +97,8 @@ def audit(
         out: The run folder.
         config: Splits, regions, fill, search.
         name: What tables and reports call this run.
-        model: Where the classifier came from, for the record.
+        model: Where the classifier came from, for the record. From the folder of a training run, the record takes that
+            run's warnings, too.
         on_images: Called with images done and images in all.
 
     Returns:
@@ -117,6 +118,7 @@ def audit(
     folder.begin(
         "audit", name, asdict(config), model=model, data=dataset.name, seed=config.seed,
         classes=list(dataset.classes), rejected=[vars(rejected) for rejected in dataset.rejected],
+        training_warnings=[asdict(warning) for warning in read_warnings(model)],
     )  # fmt: skip
     (folder.path / "evidence").mkdir(exist_ok=True)
     started = time.perf_counter()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
 
 from wherenot import cli
 from wherenot.audit import AuditConfig, audit, default_splits
@@ -23,9 +26,10 @@ from wherenot.report import (
     evidence_figure,
     load_run,
     png_bytes,
+    warnings_markdown,
     write_report,
 )
-from wherenot.run import RunFolder
+from wherenot.run import RunFolder, RunWarning, read_warnings
 from wherenot.search import SearchName, parse_search, search_cost
 
 # Into a file or a pipe, wide enough for a table; a terminal knows its own width.
@@ -48,6 +52,7 @@ def run(command: object) -> None:
 
             config = command.set
             out = train(config, command.out or Path("runs") / f"{config.title}-{config.seed}")
+            warn(config.title, read_warnings(out))
             console.print(f"model: {out / 'model'}", soft_wrap=True)
         case cli.Compare():
             run_compare(command.runs, command.out)
@@ -70,6 +75,16 @@ def run(command: object) -> None:
             console.print(advice_text(runs, **known), markup=False, highlight=False)
         case _:
             raise AssertionError(f"no such command: {command}")
+
+
+def warn(name: str, warnings: Sequence[RunWarning]) -> None:
+    """Print what looks wrong in a training run, as one block on standard error; nothing if nothing does."""
+    if not warnings:
+        return
+    lines = [f"\n{warning.seen}\n  Try: {warning.advice}" for warning in warnings]
+    Console(stderr=True, width=console.width).print(
+        Panel(Text("\n".join(lines).strip()), title=Text(f"training of {name} looks wrong"), border_style="red")
+    )
 
 
 def run_explain(command: cli.Explain) -> None:
@@ -197,9 +212,10 @@ def audit_with_bar(
 
 def run_compare(paths: tuple[Path, ...], out: Path) -> None:
     """Print the comparison, and write it as Markdown and as a page."""
-    rows = comparison_rows([load_run(path) for path in paths])
+    runs = [load_run(path) for path in paths]
+    rows = comparison_rows(runs)
     folder = RunFolder(out)
-    (folder.path / "comparison.md").write_text(comparison_markdown(rows))
+    (folder.path / "comparison.md").write_text(comparison_markdown(rows) + warnings_markdown(runs))
     report = write_report(list(paths), folder.path / "report.html")
     console.print(comparison_table(rows))
     console.print(f"table: {folder.path / 'comparison.md'}\nreport: {report}", soft_wrap=True)

@@ -7,12 +7,28 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("wherenot", "torch", "numpy", "scikit-image", "pillow", "transformers", "accelerate")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunWarning:
+    """A sign in a run's own numbers that it went wrong.
+
+    Attributes:
+        kind: Which sign, a word for programs.
+        seen: What was seen, with the numbers, in a sentence or two.
+        advice: What to try.
+    """
+
+    kind: str
+    seen: str
+    advice: str
 
 
 class RunFolder:
@@ -109,6 +125,38 @@ class RunFolder:
                     target.write_text("".join(lines[:-1]))
                     return
                 raise ValueError(f"RunFolder: {target}, line {number}: not JSON ({error}).") from error
+
+
+def read_warnings(model: str | Path) -> list[RunWarning]:
+    """What looked wrong in the training run that a model came from.
+
+    Args:
+        model: The run folder of a training, or the ``model`` folder in it. Anything else, such as a name or a folder
+            that something else wrote, has no warnings.
+
+    Raises:
+        ValueError: If it is such a folder and its files cannot be read; the file is named.
+    """
+    folder = next((place for place in (Path(model), Path(model).parent) if (place / "run.json").is_file()), None)
+    if folder is None or (folder != Path(model) and Path(model).name != "model"):
+        return []
+    about, metrics = _read_object(folder / "run.json"), folder / "metrics.json"
+    if about.get("command") != "train" or not metrics.is_file():
+        return []
+    try:
+        return [RunWarning(**warning) for warning in _read_object(metrics).get("warnings", [])]
+    except TypeError as error:
+        raise ValueError(f"read_warnings: {metrics}: a warning needs kind, seen and advice ({error}).") from error
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"read_warnings: {path} cannot be read ({error}).") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"read_warnings: {path} holds a {type(content).__name__} where names and values should be.")
+    return content
 
 
 def installed_versions() -> dict[str, str]:

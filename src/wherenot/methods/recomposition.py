@@ -100,7 +100,7 @@ class Recomposition:
         """Add nothing, and log how well recomposed and plain images of this step were classified."""
         chosen, _ = self._chosen(batch.priors, step)
         right = (batch.logits.detach().argmax(1) == batch.targets).cpu()
-        log = {"recomposed": float(chosen.sum())}
+        log = {"recomposed": float(chosen.sum()), "plain": float((~chosen).sum())}
         for name, rows in (("accuracy_recomposed", chosen), ("accuracy_plain", ~chosen)):
             if rows.any():
                 log[name] = float(right[rows].float().mean())

@@ -17,3 +17,4 @@ from wherenot.report.studies import evidence_grid as evidence_grid
 from wherenot.report.studies import sweep_figure as sweep_figure
 from wherenot.report.table import comparison_markdown as comparison_markdown
 from wherenot.report.table import comparison_table as comparison_table
+from wherenot.report.table import warnings_markdown as warnings_markdown

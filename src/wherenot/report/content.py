@@ -15,7 +15,14 @@ import numpy as np
 from wherenot.report.columns import Cell, Column, group_runs, measured
 from wherenot.report.comparison import ComparisonRow, comparison_rows
 from wherenot.report.headline import headline, pointing_metric
-from wherenot.report.provenance import Difference, Problem, list_problems, settings_that_differ
+from wherenot.report.provenance import (
+    Difference,
+    Problem,
+    Training,
+    doubtful_trainings,
+    list_problems,
+    settings_that_differ,
+)
 from wherenot.report.runs import Record, Run
 from wherenot.report.wording import MISSING, is_detail
 
@@ -106,6 +113,7 @@ class Content:
         pointing: The pointing game that decides between hit and miss on the page; None if none was measured.
         gallery: The same images for all columns, chosen by position in the data.
         warnings: Why numbers of different columns may not be comparable.
+        trainings: Models whose training looked wrong.
     """
 
     title: str
@@ -118,6 +126,7 @@ class Content:
     problems: tuple[Problem, ...]
     differing: tuple[Difference, ...]
     warnings: tuple[str, ...]
+    trainings: tuple[Training, ...]
 
 
 def build_content(runs: Sequence[Run], *, gallery: int = 12) -> Content:
@@ -152,6 +161,7 @@ def build_content(runs: Sequence[Run], *, gallery: int = 12) -> Content:
         problems=list_problems(columns),
         differing=settings_that_differ(columns),
         warnings=tuple(_warnings(columns)),
+        trainings=doubtful_trainings(columns),
     )
 
 

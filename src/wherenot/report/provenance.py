@@ -10,6 +10,7 @@ from typing import Any, Literal
 from wherenot.report.columns import Column
 from wherenot.report.runs import Run
 from wherenot.report.wording import MISSING
+from wherenot.run import RunWarning
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +38,21 @@ class Difference:
 
     setting: str
     values: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """A training run in which something looked wrong.
+
+    Attributes:
+        run: The audited model, with its seed if there are several.
+        model: Where it came from.
+        warnings: What looked wrong, and what to try.
+    """
+
+    run: str
+    model: str
+    warnings: tuple[RunWarning, ...]
 
 
 def run_label(column: Column, run: Run) -> str:
@@ -74,6 +90,23 @@ def list_problems(columns: Sequence[Column]) -> tuple[Problem, ...]:
                 known = merged.get(key)
                 merged[key] = replace(problem, runs=known.runs + problem.runs) if known else problem
     return tuple(sorted(merged.values(), key=lambda problem: problem.kind, reverse=True))
+
+
+def doubtful_trainings(columns: Sequence[Column]) -> tuple[Training, ...]:
+    """List the models whose training looked wrong, run by run.
+
+    Args:
+        columns: The report's columns.
+
+    Returns:
+        One entry per run with warnings, in the order of the columns.
+    """
+    return tuple(
+        Training(run=run_label(column, run), model=run.model, warnings=run.training_warnings)
+        for column in columns
+        for run in column.runs
+        if run.training_warnings
+    )
 
 
 def settings_that_differ(columns: Sequence[Column]) -> tuple[Difference, ...]:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 from pydantic import TypeAdapter, ValidationError
 
 from wherenot.report.wording import MISSING
+from wherenot.run import RunWarning
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +84,7 @@ class Run:
     Attributes:
         path: The run folder.
         failed: Images the audit accepted but could not finish, as counted by the audit.
+        training_warnings: What looked wrong in the training run of the audited model.
         classes: Class names by label; empty if the audit knew none.
     """
 
@@ -97,6 +99,7 @@ class Run:
     seconds: float | None = None
     rejected: tuple[Rejected, ...] = ()
     failed: int = 0
+    training_warnings: tuple[RunWarning, ...] = ()
     classes: tuple[str, ...] = ()
     path: Path = Path()
     metrics: tuple[Metric, ...] = ()

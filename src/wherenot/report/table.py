@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from wherenot.report.columns import group_runs
 from wherenot.report.comparison import ComparisonRow
+from wherenot.report.provenance import doubtful_trainings
+from wherenot.report.runs import Run
 from wherenot.report.wording import arrow, change, interval, is_detail, number
 
 if TYPE_CHECKING:
@@ -30,11 +33,28 @@ def comparison_markdown(rows: Sequence[ComparisonRow]) -> str:
     rules = ["---:" if index in _NUMERIC else "---" for index in range(len(_HEADINGS))]
     lines: list[Sequence[str]] = [_HEADINGS, rules]
     for row in rows:
-        texts = [_markdown_cell(text) for text in _texts(row)]
+        texts = [_plain(text) for text in _texts(row)]
         if row.verdict:
             texts[_DIFFERENCE] = f"**{texts[_DIFFERENCE]}**"
         lines.append(texts)
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def warnings_markdown(runs: Sequence[Run]) -> str:
+    """Write what looked wrong in the training of the compared models as a Markdown list.
+
+    Args:
+        runs: The compared runs.
+
+    Returns:
+        A heading and a list, with an empty line before; nothing if nothing looked wrong.
+    """
+    lines = [
+        f"- {_plain(training.run)}: {_plain(warning.seen)} Try: {_plain(warning.advice)}\n"
+        for training in doubtful_trainings(group_runs(runs))
+        for warning in training.warnings
+    ]
+    return "".join(["\nTraining looks wrong:\n\n", *lines]) if lines else ""
 
 
 def comparison_table(rows: Sequence[ComparisonRow], *, details: bool = False) -> Table:
@@ -85,8 +105,8 @@ def _texts(row: ComparisonRow) -> tuple[str, ...]:
     )
 
 
-def _markdown_cell(text: str) -> str:
-    """Keep a name from ending its cell or its line, or from being read as markup."""
+def _plain(text: str) -> str:
+    """Keep a text from ending its cell or its line, or from being read as markup."""
     for sign in "\\|`*<":
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,11 @@ from wherenot.models import Classifier, build_classifier, train_only
 from wherenot.region_cache import CachedPartition, default_cache
 from wherenot.run import RunFolder
 from wherenot.train.config import TrainConfig, config_dict
+from wherenot.train.history import Epoch, History, read_steps
 from wherenot.train.layout import channels_last
 from wherenot.train.progress import TrainingProgress
 from wherenot.train.recipe import build_method, training_data
+from wherenot.train.signs import run_warnings
 from wherenot.train.trainer import ClassificationTrainer, ImageSet, TaskModel, collate
 
 _GRADIENT_METHODS = ("rrr", "xil", "megl", "model_guidance")  # their small gradients are lost in half precision
@@ -34,9 +38,9 @@ _GRADIENT_METHODS = ("rrr", "xil", "megl", "model_guidance")  # their small grad
 def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, quiet: bool = False) -> Path:
     """Train a classifier as configured, into a run folder.
 
-    Writes ``run.json``, ``steps.jsonl`` (losses and diagnostics as they come), ``metrics.json`` (validation accuracy
-    of every epoch, of the last and of the best) and ``model/``. Interrupted and called again with the same
-    configuration it goes on from the last whole epoch.
+    Writes ``run.json``, ``steps.jsonl`` (losses and diagnostics as they come), ``metrics.json`` (validation accuracy,
+    loss and confidence of every epoch, of the last and of the best, and what looks wrong, `run_warnings`) and
+    ``model/``. Interrupted and called again with the same configuration it goes on from the last whole epoch.
 
     Args:
         config: What to train.
@@ -76,7 +80,12 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     folder.amend(
         seconds=round(time.perf_counter() - started, 2), resumed=checkpoint is not None, steps=trainer.state.global_step
     )
-    folder.write("metrics.json", {"finished": True, **_validation(trainer)})  # last: it says that the run is whole
+    validation = _validation(trainer)
+    warnings = run_warnings(_history(config, folder, dataset, method, validation["epochs"]))
+    folder.write(  # last: it says that the run is whole
+        "metrics.json",
+        {"finished": True, "validation": validation, "warnings": [asdict(warning) for warning in warnings]},
+    )
     shutil.rmtree(folder.path / "checkpoints")
     return folder.path
 
@@ -154,10 +163,11 @@ def _trainer(
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=2,
-        load_best_model_at_end=plan.keep == "best" or plan.patience > 0,
+        load_best_model_at_end=_keeps_best(config),
         metric_for_best_model="accuracy",
         logging_strategy="steps",
         logging_steps=10,
+        logging_nan_inf_filter=False,  # it would log a mean of other steps for a loss that is no number
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_num_workers=plan.workers,
@@ -175,7 +185,7 @@ def _trainer(
         train_dataset=train_set,
         eval_dataset=ImageSet(dataset.split("validation"), preprocess),
         data_collator=collate,
-        compute_metrics=_accuracy,
+        compute_metrics=_measures,
         callbacks=callbacks,
     )
     trainer.method = method
@@ -184,15 +194,39 @@ def _trainer(
     return trainer
 
 
-def _accuracy(outputs: EvalPrediction) -> dict[str, float]:
-    predicted = np.asarray(outputs.predictions).argmax(1)
-    return {"accuracy": float(np.mean(predicted == outputs.label_ids))}
+def _measures(outputs: EvalPrediction) -> dict[str, float]:
+    logits = torch.from_numpy(np.asarray(outputs.predictions)).float()
+    right = logits.argmax(1).numpy() == outputs.label_ids
+    return {"accuracy": float(np.mean(right)), "confidence": logits.softmax(1).amax(1).mean().item()}
 
 
 def _validation(trainer: ClassificationTrainer) -> dict[str, Any]:
     history = [entry for entry in trainer.state.log_history if "eval_accuracy" in entry]
     epochs = [
-        {"epoch": entry["epoch"], "accuracy": entry["eval_accuracy"], "loss": entry["eval_loss"]} for entry in history
+        {"epoch": entry["epoch"], **{name: entry[f"eval_{name}"] for name in ("accuracy", "loss", "confidence")}}
+        for entry in history
     ]
     best = max(epochs, key=lambda epoch: epoch["accuracy"])
-    return {"validation": {"last": epochs[-1], "best": best, "epochs": epochs}}
+    return {"last": epochs[-1], "best": best, "epochs": epochs}
+
+
+def _history(
+    config: TrainConfig, folder: RunFolder, dataset: Dataset, method: Method | None, epochs: Sequence[dict[str, float]]
+) -> History:
+    steps, not_finite = read_steps(folder.records("steps.jsonl"))
+    labels = Counter(sample.label for sample in dataset.split("train").samples)
+    return History(
+        epochs=tuple(Epoch(**epoch) for epoch in epochs),
+        num_validation=len(dataset.split("validation")),
+        chance=max(labels.values()) / labels.total(),
+        steps=steps,
+        not_finite=not_finite,
+        method=None if method is None else config.method.name,
+        confidence_above=getattr(method, "confidence_above", None),
+        keeps_best=_keeps_best(config),
+        priors=(folder.read("run.json") or {}).get("priors"),
+    )
+
+
+def _keeps_best(config: TrainConfig) -> bool:
+    return config.optimization.keep == "best" or config.optimization.patience > 0
