@@ -30,7 +30,7 @@ from wherenot.priors import Prior
 Shortcut: TypeAlias = Literal["background", "object", "watermark", "tint"]
 
 _TESTS = ("test_biased", "test_unbiased", "test_conflict", "test_swapped")
-_OBJECT_FRAC = (0.55, 0.85)
+_OBJECT_FRAC = (0.6, 0.85)
 _CROP_FRAC = (0.5, 1.0)
 _TURN_DEGREES = 15.0
 
