@@ -6,6 +6,7 @@ import pytest
 
 from wherenot.audit import AuditConfig
 from wherenot.experiments import decoy
+from wherenot.experiments.recipes import RECIPES
 from wherenot.experiments.settings import ours, train_config
 from wherenot.experiments.studies import StudyName, StudyOptions, change, parse_sweep, study_rows
 from wherenot.experiments.trials import Trial
@@ -31,8 +32,8 @@ def test_table1_puts_the_baselines_before_the_method_of_the_preset():
 def test_table2_takes_the_losses_away_one_by_one():
     plain, alone, both = (row.trials[0].train.method for row in rows("table2", data=("photos",), models=("vit",)))
     assert plain == MethodConfig()
-    assert (alone.name, alone.weight, alone.redundancy_weight) == ("paper", None, 0.0)
-    assert (both.name, both.weight, both.redundancy_weight) == ("paper", None, None)
+    assert (alone.name, alone.weight, alone.redundancy_weight) == ("paper", 0.5, 0.0)
+    assert (both.name, both.weight, both.redundancy_weight) == ("paper", 0.5, None)
 
 
 def test_table3_asks_for_answers_only():
@@ -56,7 +57,7 @@ def test_figure3_changes_one_option_at_a_time():
         ("weight=2", ("weight", 2.0)),
         ("partition=slico:25", ("partition", "slico:25")),
     ]
-    base = MethodConfig(name="paper")
+    base = RECIPES["paper/resnet"].method
     assert found[2].trials[0].train.method == replace(base, interval=7)
     # lambda 1 alone: lambda 2 stays where it was
     assert found[3].trials[0].train.method == replace(base, weight=2.0, redundancy_weight=0.5)
@@ -75,6 +76,25 @@ def test_changes_reach_the_methods_that_know_them():
     assert [row.trials[0].train.method.tau for row in found] == [None, None, 0.4]
     with pytest.raises(ValueError, match=r"method\.tau: no method of table1 has that option"):
         rows("table1", methods=("finetune", "rrr"), changes=("method.tau=0.4",))
+
+
+def test_what_a_study_varies_is_not_undone_by_changes():
+    changes = ("method.interval=9", "method.weight=3", "method.redundancy_weight=4")
+    sweep = rows("fig3", sweeps=("interval=1,7", "weight=2"), changes=changes)
+    found = [(row.trials[0].train.method.interval, row.trials[0].train.method.weight) for row in sweep[1:]]
+    assert found == [(1, 3.0), (7, 3.0), (9, 2.0)]
+    assert [row.trials[0].train.method.redundancy_weight for row in rows("table2", changes=changes)] == [None, 0.0, 4.0]
+    weights = {("decoy", "small-cnn", "rrr"): 7.0}
+    found = {row.label: row.trials[0].train.method.weight for row in rows("table1", weights=weights, changes=changes)}
+    assert (found["rrr"], found["xil"]) == (7.0, 3.0)
+
+
+def test_imagenet_s_is_audited_where_it_has_masks():
+    found = {
+        row.data: row.trials[0].audit.splits for row in rows("table1", data=("imagenet-s50:x", "saliency-bench:x"))
+    }
+    assert found == {"imagenet-s50:x": ("test",), "saliency-bench:x": ()}
+    assert rows("table1", data=("imagenet-s50:x",), splits=("train",))[0].trials[0].audit.splits == ("train",)
 
 
 @pytest.mark.parametrize(
@@ -125,10 +145,12 @@ def test_a_preset_whose_method_is_missing_is_refused_and_any_other_works(monkeyp
 def test_settings_follow_data_model_and_preset():
     vit = "google/vit-base-patch16-224"
     paper = train_config("saliency-bench:x", vit, "paper", "paper")
-    assert (paper.optimization.epochs, paper.optimization.schedule, paper.method.interval) == (20, "constant", None)
+    assert (paper.optimization.epochs, paper.optimization.schedule, paper.method.interval) == (20, "constant", 10)
     assert train_config("imagenet-s919:x", vit, "rrr", "paper").optimization.epochs == 10
     tables = train_config("imagenet-s919:x", "microsoft/resnet-101", "paper-tables", "paper-tables")
     assert (tables.method.interval, tables.optimization.batch_size) == (21, 32)
+    elsewhere = train_config("photos", "/data/vit-runs/resnet-101/", "finetune", "paper")
+    assert elsewhere.optimization == train_config("photos", "microsoft/resnet-101", "finetune", "paper").optimization
     # every method of one table has the same schedule
     for method in get_args(MethodName):
         assert train_config("photos", vit, method, "paper").optimization == paper.optimization

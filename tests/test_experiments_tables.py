@@ -139,6 +139,16 @@ def test_markdown_says_what_is_missing(study):
     assert "[+0.0752" not in markdown(table, differences=False)
 
 
+def test_what_a_data_set_does_not_have_is_not_missing(tmp_path):
+    pets, cars = row_of("finetune", seeds=(0,)), row_of("log", seeds=(0,), data="cars")
+    finish(pets.trials[0], tmp_path, {TOP1: 0.5, GAME: 0.5})
+    finish(cars.trials[0], tmp_path, {("plain", "top1"): 0.7})
+    table = build_table("table1", [pets, cars], read_results([pets, cars], tmp_path), tmp_path)
+    text = markdown(table)
+    assert "missing" not in text
+    assert "| cars | plain | small-cnn | log | 0.7000 | \N{EN DASH} |" in text
+
+
 def test_a_study_of_which_nothing_is_finished_is_all_missing(tmp_path):
     rows = [row_of("finetune"), row_of("paper")]
     table = build_table("table1", rows, {}, tmp_path)

@@ -283,7 +283,7 @@ class Reproduce:
     set: tuple[str, ...] = ()
     """Changes to every configuration, such as optimization.epochs=1 method.interval=5."""
     splits: tuple[str, ...] = ()
-    """Splits to audit; left out, all but train and validation."""
+    """Splits to audit; left out, all but train and validation, and of ImageNet-S only the one with masks."""
     partition: str | None = None
     """How images are cut, in training and audit; left out, grid:4x4 for decoy, slico:50 elsewhere."""
     max_images: int | None = None

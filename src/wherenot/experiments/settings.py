@@ -44,6 +44,16 @@ def audit_partition(data: str) -> str:
     return decoy.PARTITION if _is_decoy(data) else "slico:50"
 
 
+def audit_splits(data: str) -> tuple[str, ...]:
+    """Splits that a study audits: the test split of ImageNet-S that has masks; of other data all that no training sees.
+
+    Example:
+        >>> audit_splits("imagenet-s919:data"), audit_splits("photos/")
+        (('test',), ())
+    """
+    return ("test",) if data.startswith("imagenet-s") else ()
+
+
 def train_config(data: str, model: str, method: MethodName, preset: Preset) -> TrainConfig:
     """The configuration of a training run, seed 0.
 
@@ -76,13 +86,13 @@ def train_config(data: str, model: str, method: MethodName, preset: Preset) -> T
 
 
 def family_of(model: str) -> str | None:
-    """The paper's family of backbones that a model belongs to, by its name; None for others.
+    """The paper's family of backbones that a model belongs to, by its name or its folder's; None for others.
 
     Example:
         >>> family_of("openai/clip-vit-large-patch14"), family_of("microsoft/resnet-101"), family_of("small-cnn")
         ('clip', 'resnet', None)
     """
-    name = model.lower()
+    name = model.lower().rstrip("/").rpartition("/")[2]
     return next((family for family in ("clip", "resnet", "vit") if family in name), None)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from wherenot.audit import AuditConfig
-from wherenot.experiments.settings import Preset, audit_partition, ours, train_config
+from wherenot.experiments.settings import Preset, audit_partition, audit_splits, ours, train_config
 from wherenot.experiments.trials import Trial
 from wherenot.train.config import MethodName, TrainConfig, config_dict, parse_config
 from wherenot.train.recipe import method_options
@@ -91,18 +91,16 @@ def study_rows(study: StudyName, options: StudyOptions, weights: dict[tuple[str,
     """
     build = {"table1": _methods, "table2": _components, "table3": _methods, "fig2": _methods, "fig3": _sweep}[study]
     seeds = options.seeds[:1] if study == "fig2" else options.seeds
-    used: set[str] = set()
     rows = []
     for data in options.data:
         for model in options.models:
             audit = _audit(study, data, options)
             for label, config, swept in build(study, data, model, options, weights):
-                changed, names = change(config, options.changes)
-                used |= names
                 trials = tuple(
-                    Trial(train=dataclasses.replace(changed, seed=seed, name=None), audit=audit) for seed in seeds
+                    Trial(train=dataclasses.replace(config, seed=seed, name=None), audit=audit) for seed in seeds
                 )
                 rows.append(Row(data=data, model=model, label=label, trials=trials, swept=swept))
+    used = {key for row in rows for key in change(row.trials[0].train, options.changes)[1]}
     unused = sorted({key.partition("=")[0] for key in options.changes} - used)
     if unused:
         raise ValueError(f"reproduce: --set {', '.join(unused)}: no method of {study} has that option.")
@@ -177,7 +175,10 @@ def parse_sweep(text: str) -> tuple[str, tuple[Any, ...]]:
 
 
 def _audit(study: StudyName, data: str, options: StudyOptions) -> AuditConfig:
-    shared: dict[str, Any] = {"splits": options.splits, "partition": options.partition or audit_partition(data)}
+    shared: dict[str, Any] = {
+        "splits": options.splits or audit_splits(data),
+        "partition": options.partition or audit_partition(data),
+    }
     if study == "table3":
         return AuditConfig(**shared, max_images=0, noise=options.noise, corruptions=options.corruptions)
     return AuditConfig(**shared, max_images=options.max_images, noise=())
@@ -186,7 +187,8 @@ def _audit(study: StudyName, data: str, options: StudyOptions) -> AuditConfig:
 def _configured(
     method: MethodName, data: str, model: str, options: StudyOptions, weights: dict[tuple[str, str, str], float]
 ) -> TrainConfig:
-    config = train_config(data, model, method, options.preset)
+    """What a study starts from; what it varies is set afterwards, so that no change undoes it."""
+    config, _ = change(train_config(data, model, method, options.preset), options.changes)
     own = config.method
     if (data, model, method) in weights:
         own = dataclasses.replace(own, weight=weights[data, model, method])

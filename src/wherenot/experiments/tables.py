@@ -140,8 +140,15 @@ class StudyTable:
         return found
 
     def value(self, row: Row, split: str, metric: str) -> Value:
-        """What is known of a metric."""
-        return self.values.get((row, Column(split=split, metric=metric)), Value(missing=len(row.trials)))
+        """What is known of a metric; nothing is missing where no row of the block has it on this split."""
+        column = Column(split=split, metric=metric)
+        measured = any(self.values[other, column].num_seeds for other in self._block(row) if column in self.columns)
+        if measured or not split:
+            return self.values.get((row, column), Value(missing=len(row.trials)))
+        return Value()
+
+    def _block(self, row: Row) -> list[Row]:
+        return [other for other in self.rows if other.block == row.block]
 
 
 def build_table(study: StudyName, rows: Sequence[Row], results: dict[Trial, Result], root: Path) -> StudyTable:

@@ -173,9 +173,7 @@ def plan_markdown(lines: Sequence[PlanLine], *, tflops: float, measured: float |
 def notes_of(table: StudyTable) -> list[str]:
     """How the table is to be read."""
     asked = max((len(row.trials) for row in table.rows), default=0)
-    missing = sum(len(row.trials) for row in table.rows) * len(table.columns) - sum(
-        value.num_seeds for value in table.values.values()
-    )
+    missing = sum(table.value(row, split, metric).missing for split, row in table.lines for metric in table.metrics)
     seeds = f"{asked} seed{'s' if asked != 1 else ''}"
     notes = [
         f"Mean \N{PLUS-MINUS SIGN} standard deviation over {seeds}; (n) where fewer seeds gave a value.",
@@ -227,7 +225,7 @@ def _difference_lines(table: StudyTable) -> tuple[list[str], list[list[_Text]]]:
 
 def _value(value: Value) -> _Text:
     if not value.num_seeds:
-        return _Text(MISSING)
+        return _Text(MISSING if value.missing else UNKNOWN)
     words = f"{value.mean:.4f}"
     if not math.isnan(value.sd):
         words += f" \N{PLUS-MINUS SIGN} {value.sd:.4f}"
