@@ -1,11 +1,12 @@
-"""Writes what finished trials leave behind, without training anything."""
+"""Writes what finished trials leave behind without training anything, or runs trials in this process."""
 
 import json
 
 from report_runs import row
 from wherenot.audit import AuditConfig
+from wherenot.experiments import pool
 from wherenot.experiments.studies import Row
-from wherenot.experiments.trials import Trial
+from wherenot.experiments.trials import Trial, run_trial
 from wherenot.train.config import MethodConfig, OptimizationConfig, TrainConfig
 
 AUDIT = AuditConfig(partition="grid:2x2", noise=())
@@ -39,3 +40,9 @@ def finish(trial, root, values, *, seconds=10.0, steps=(), resumed=False, valida
     rows = [row(metric, value, split=split) for (split, metric), value in values.items()]
     (audited / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     (audited / "metrics.json").write_text(json.dumps({"rows": rows}))
+
+
+def in_this_process(self, trial, root):
+    """What a worker does, without a process of its own; takes the place of `pool._Worker.run`."""
+    run_trial(trial, root)
+    return pool.Ran(trial=trial, outcome="finished")

@@ -6,10 +6,10 @@ import json
 import pytest
 from PIL import Image
 
+from study_runs import in_this_process
 from wherenot.cli import main
 from wherenot.data import Dataset, decoy, write_folder
 from wherenot.experiments import pool
-from wherenot.experiments.trials import run_trial
 from wherenot.report import load_run
 
 PLAIN = (
@@ -41,11 +41,6 @@ def typed(capsys, monkeypatch, place):
         return printed.out + printed.err
 
     return run
-
-
-def in_this_process(self, trial, root):
-    run_trial(trial, root)
-    return pool.Ran(trial=trial, outcome="finished")
 
 
 def rows_of(file):
