@@ -5,8 +5,7 @@ Neither looks at the model's evidence. What training with constraints buys has t
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,38 +16,25 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from wherenot.masking import show_pixels
-from wherenot.methods.base import Batch, Terms
+from wherenot.methods.base import Batch
+from wherenot.methods.prior_term import PriorTerm
 from wherenot.priors import allowed_pixels
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augmentation(ABC):
+class Augmentation(PriorTerm):
     """Adds `weight` times the cross-entropy of changed images to their unchanged labels.
 
     A subclass says how they change. Only images that have a prior take part, right or wrong alike, in one forward of
     their own. The model stays in its own mode, since these are training images like any other: in train mode dropout
     is on and BatchNorm statistics move.
-
-    Raises:
-        ValueError: If `weight` is negative or not finite, or `interval` is below 1.
     """
-
-    name: ClassVar[str]
 
     weight: float = 1.0
     """Factor of the cross-entropy in the total loss, at least 0; at 1 a changed image counts as much as a plain one."""
 
-    interval: int = 1
-    """Act at every interval-th optimizer step, counted from 1: with 10, at steps 10, 20, ..."""
-
     seed: int = 0
     """What step t draws depends on this and t alone, so a resumed run draws the same."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.weight < math.inf:
-            raise ValueError(f"{type(self).__name__}: weight must be finite and at least 0, got {self.weight}.")
-        if self.interval < 1:
-            raise ValueError(f"{type(self).__name__}: interval must be at least 1, got {self.interval}.")
 
     @abstractmethod
     def changed(
@@ -67,42 +53,16 @@ class Augmentation(ABC):
             generator: Of this step, on the CPU.
         """
 
-    def __call__(self, model: nn.Module, batch: Batch, step: int) -> Terms:
-        """Return the weighted cross-entropy of the changed images of `batch`.
-
-        Args:
-            model: The model in training; asked in its own mode.
-            batch: The batch after the task's own forward.
-            step: Optimizer step, counted from 1.
-
-        Returns:
-            The loss to add, and in the log the unweighted cross-entropy under the method's `name` and the number of
-            images it is about under ``<name>_images``. Where there is none the loss is a constant 0 and the number 0;
-            between two intervals it is a constant 0 and the log is empty.
-
-        Raises:
-            ValueError: If there is not one prior (or None) per image, or one has another size than the images.
-        """
-        if len(batch.priors) != len(batch.images):
-            raise ValueError(
-                f"{type(self).__name__}: {len(batch.images)} images need as many priors (None where there is none), "
-                f"got {len(batch.priors)}."
-            )
-        nothing = torch.zeros((), device=batch.images.device)
-        if step % self.interval:
-            return Terms(nothing)
-        rows = [row for row, prior in enumerate(batch.priors) if prior is not None]
+    def loss(self, model: nn.Module, batch: Batch, rows: list[int], step: int) -> Float[Tensor, ""] | None:
+        """Return the cross-entropy of the changed images; None if nothing can be changed."""
         images = batch.images.detach()
-        changed = images[:0]
-        if rows:
-            inside = allowed_pixels(batch.priors, *images.shape[-2:]).to(images.device)
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-            changed = self.changed(images, inside, rows, generator)
+        inside = allowed_pixels(batch.priors, *images.shape[-2:]).to(images.device)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        changed = self.changed(images, inside, rows, generator)
         if len(changed) == 0:
-            return Terms(nothing, {f"{self.name}_images": 0.0})
+            return None
         logits = model(changed)
-        loss = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), batch.targets[rows])
-        return Terms(self.weight * loss, {self.name: loss.item(), f"{self.name}_images": float(len(rows))})
+        return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), batch.targets[rows])
 
 
 @dataclass(frozen=True, kw_only=True)

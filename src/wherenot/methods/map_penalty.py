@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,35 +12,19 @@ from torch import Tensor, nn
 
 from wherenot.grad_eclip import find_patch_attention, grad_eclip_map
 from wherenot.maps import grad_cam_map
-from wherenot.methods.base import Batch, Terms
+from wherenot.methods.base import Batch
+from wherenot.methods.prior_term import PriorTerm
 from wherenot.priors import allowed_pixels
 
 
 @dataclass(frozen=True, kw_only=True)
-class MapPenalty(ABC):
+class MapPenalty(PriorTerm):
     """Adds `weight` times the penalty of the images that have a prior; all correctly or wrongly predicted ones alike.
 
     A subclass says what the penalty is. Images without a prior are left out of it, of its mean and of the forwards
     it costs. The model is asked in eval mode: BatchNorm statistics do not move and dropout is off, in the extra
     forward only.
-
-    Raises:
-        ValueError: If `weight` is negative or not finite, or `interval` is below 1.
     """
-
-    name: ClassVar[str]
-
-    weight: float
-    """Factor of the penalty in the total loss, at least 0; at 0 the penalty is still measured."""
-
-    interval: int = 1
-    """Act at every interval-th optimizer step, counted from 1: with 10, at steps 10, 20, ..."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.weight < math.inf:
-            raise ValueError(f"{type(self).__name__}: weight must be finite and at least 0, got {self.weight}.")
-        if self.interval < 1:
-            raise ValueError(f"{type(self).__name__}: interval must be at least 1, got {self.interval}.")
 
     @abstractmethod
     def penalty(
@@ -61,36 +43,10 @@ class MapPenalty(ABC):
             inside: True where evidence may lie.
         """
 
-    def __call__(self, model: nn.Module, batch: Batch, step: int) -> Terms:
-        """Return the weighted penalty of `batch`.
-
-        Args:
-            model: The model in training; every submodule's mode and buffers are left as found.
-            batch: The batch after the task's own forward.
-            step: Optimizer step, counted from 1.
-
-        Returns:
-            The loss to add, and in the log the unweighted penalty under the method's `name` and the number of images
-            it is about under ``<name>_images``. Where no image has a prior the loss is a constant 0 and the number 0;
-            between two intervals it is a constant 0 and the log is empty.
-
-        Raises:
-            ValueError: If there is not one prior (or None) per image, or one has another size than the images.
-        """
-        if len(batch.priors) != len(batch.images):
-            raise ValueError(
-                f"{type(self).__name__}: {len(batch.images)} images need as many priors (None where there is none), "
-                f"got {len(batch.priors)}."
-            )
-        nothing = torch.zeros((), device=batch.images.device)
-        if step % self.interval:
-            return Terms(nothing)
-        rows = [row for row, prior in enumerate(batch.priors) if prior is not None]
-        if not rows:
-            return Terms(nothing, {f"{self.name}_images": 0.0})
+    def loss(self, model: nn.Module, batch: Batch, rows: list[int], step: int) -> Float[Tensor, ""]:  # noqa: ARG002
+        """Return the penalty of the images that have a prior."""
         inside = allowed_pixels([batch.priors[row] for row in rows], *batch.images.shape[-2:])
-        penalty = self.penalty(model, batch.images[rows], batch.targets[rows], inside.to(batch.images.device))
-        return Terms(self.weight * penalty, {self.name: penalty.item(), f"{self.name}_images": float(len(rows))})
+        return self.penalty(model, batch.images[rows], batch.targets[rows], inside.to(batch.images.device))
 
 
 def gradient_map(

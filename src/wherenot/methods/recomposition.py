@@ -24,9 +24,9 @@ class Recomposition:
 
     Two steps, neither of which searches or needs a second derivative:
 
-    1. Before training, priors are spread (`wherenot.spreading`): from the annotated images a linear model on the
-       untrained network's features learns where evidence may lie, draws the priors that are missing and replaces those
-       that the others contradict. It costs one forward per image.
+    1. Before the first step, priors are spread (`wherenot.spreading`): from the annotated images a linear model on the
+       network's features, as they are then, learns where evidence may lie, draws the priors that are missing and
+       replaces those that the others contradict. It costs one forward per image.
     2. In training, a share of the images of every batch is shown recomposed: the pixels on the prior stay, all
        others come from other images of the batch, from where these have no object of their own. The label stays. An
        image is shown either as it is or recomposed, so a step costs what a step of fine-tuning costs.
@@ -48,7 +48,7 @@ class Recomposition:
                 [5., 0.]])
 
     References:
-        Ours. `docs/method.md` has its ablation and says when it does not help. Xiao et al., "Noise or Signal", ICLR
+        Ours. `docs/method.md` says when it does not help. Xiao et al., "Noise or Signal", ICLR
         2021, train on images with swapped backgrounds.
     """
 

@@ -21,6 +21,7 @@ from transformers.utils import logging
 
 from wherenot.data import Dataset
 from wherenot.methods import Method, Preparing
+from wherenot.methods.map_penalty import MapPenalty
 from wherenot.models import Classifier, build_classifier, train_only
 from wherenot.region_cache import CachedPartition, default_cache
 from wherenot.run import RunFolder
@@ -31,8 +32,6 @@ from wherenot.train.progress import TrainingProgress
 from wherenot.train.recipe import build_method, training_data
 from wherenot.train.signs import run_warnings
 from wherenot.train.trainer import ClassificationTrainer, ImageSet, TaskModel, collate
-
-_GRADIENT_METHODS = ("rrr", "xil", "megl", "model_guidance")  # their small gradients are lost in half precision
 
 
 def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, quiet: bool = False) -> Path:
@@ -68,7 +67,7 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     model = TaskModel(
         classifier,
         freeze_batchnorm=config.optimization.batchnorm == "frozen",
-        ask_exactly=config.method.name in _GRADIENT_METHODS,
+        ask_exactly=isinstance(method, MapPenalty),  # its small gradients are lost in half precision
     )
     started = time.perf_counter()
     trainer = _trainer(config, folder, dataset, model, classifier.preprocess, method, quiet)
