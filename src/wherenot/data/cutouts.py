@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -201,14 +202,13 @@ def _annotated(config: CutoutsConfig, stage: int, count: int) -> np.ndarray:
     chosen = np.zeros(count, dtype=bool)
     # Round robin over the classes, so that a tenth of the images is a tenth of every class.
     order = np.random.default_rng([config.seed, stage, 7]).permutation(count)
-    by_class = sorted(range(count), key=lambda rank: (_turn(order, rank, len(config.classes)), rank))
-    chosen[[order[rank] for rank in by_class[:number]]] = True
+    seen: Counter[int] = Counter()
+    turn = np.empty(count, dtype=int)  # how many images of the same class come before this one
+    for index in order.tolist():
+        label = index % len(config.classes)
+        turn[index], seen[label] = seen[label], seen[label] + 1
+    chosen[sorted(order.tolist(), key=lambda index: turn[index])[:number]] = True
     return chosen
-
-
-def _turn(order: np.ndarray, rank: int, num_classes: int) -> int:
-    """How many images of the same class come before this one."""
-    return int((order[:rank] % num_classes == order[rank] % num_classes).sum())
 
 
 def _cue(config: CutoutsConfig, split: str, stage: int, index: int, label: int) -> int:
