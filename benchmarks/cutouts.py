@@ -91,7 +91,7 @@ def choose(out, setting):
     """The value of each method's option, from the validation split of seed 0; None while runs are missing."""
     chosen, lines = (
         {},
-        ["| method | option | value | validation acc | validation pointing | chosen |", "|---|" * 1 + "---|" * 5],
+        ["| method | option | value | validation acc | validation pointing | chosen |", "|---" * 6 + "|"],
     )
     for method, (option, values) in GRID.items():
         files = {value: out / setting / "grid" / f"{method}-{value:g}" / "measured.json" for value in values}
