@@ -263,7 +263,7 @@ class Reproduce:
     study: Positional[Literal["table1", "table2", "table3", "fig2", "fig3"]]
     """Table 1: methods. 2: the parts of the loss. 3: noise. Figure 2: pictures. 3: interval and weight."""
     data: tuple[str, ...] = ("decoy",)
-    """Data folders or built-in benchmarks."""
+    """Data folders, FORMAT:PATH, cutouts:SHORTCUT or decoy (docs/data.md)."""
     models: tuple[str, ...] = ("small-cnn",)
     """Models to train: small-cnn, small-vit, efficientnet-lite0, or transformers ids or paths."""
     methods: tuple[MethodName, ...] = ()

@@ -59,7 +59,8 @@ def spread_priors(
     """Draw priors by what the given ones have in common.
 
     A given prior that the others bear out is kept as it is. One that they contradict, and one that is missing, is
-    replaced by what the linear model allows.
+    replaced by what the linear model allows. Features of all images are kept in half precision until then: 170 kB for
+    an image of 224 px seen by EfficientNet-Lite0.
 
     Args:
         model: A pretrained CNN or vision transformer; asked once per image, in eval mode, without gradients.

@@ -127,7 +127,7 @@ class TrainConfig:
     __pydantic_config__ = ConfigDict(extra="forbid", strict=False)
 
     data: str = "decoy"
-    """A data folder, or a built-in benchmark: decoy."""
+    """A data folder, FORMAT:PATH, cutouts:SHORTCUT or decoy (docs/data.md)."""
     model: str = "small-cnn"
     """small-cnn, small-vit, efficientnet-lite0 (also with an input size: efficientnet-lite0@96), timm:NAME, or a
     transformers id or path; CLIP and SigLIP read the names of the classes."""
