@@ -4,9 +4,12 @@
     python benchmarks/cutouts.py runs/cutouts --part 1/2             # every second run, for two processes
     python benchmarks/cutouts.py runs/cutouts --table                # only the tables, from the runs that are there
 
+`--settings`, `--conditions`, `--methods` and `--seeds` run a part of it, which later runs complete.
+
 For each shortcut every method's weight is chosen on the validation split of seed 0 with exact priors, which has the
 shortcut too: among those whose accuracy is within one point of the best, the one whose evidence lies on the prior most
-often. Ceiling: the same images with cues drawn at random. Floor: fine-tuning.
+often. Ceiling: the same images with cues drawn at random. Floor: fine-tuning. Cost: processor seconds of training, on
+images that are in memory, against those of fine-tuning.
 """
 
 import argparse
@@ -14,6 +17,8 @@ import json
 import math
 import os
 import time
+from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -21,7 +26,6 @@ import torch
 from wherenot import explain
 from wherenot.data import cutouts
 from wherenot.experiments.cutouts import GRID, METHODS, cutouts_config, cutouts_data
-from wherenot.masking import fill_images
 from wherenot.metrics import over_seeds, pointing_coverage
 from wherenot.models import load_classifier
 from wherenot.regions import Grid, label_maps
@@ -41,11 +45,13 @@ def measure(folder, setting, condition, method, seed, value=None, *, ceiling=Fal
     done = folder / "measured.json"
     if done.is_file():
         return json.loads(done.read_text())
-    dataset = cutouts(cutouts_data(setting, condition, shortcut=not ceiling, seed=seed))
+    dataset = in_memory(setting, condition, seed, not ceiling)
+    started = time.process_time()
     trained = train(cutouts_config(method, seed=seed, value=value), folder / "train", dataset=dataset, quiet=True)
+    found = {"cpu_seconds": time.process_time() - started}
     model = load_classifier(str(trained)).to(memory_format=torch.channels_last)
     run = json.loads((trained / "run.json").read_text())
-    found = {"seconds": run["seconds"], "resumed": run["resumed"], "priors": run.get("priors")}
+    found |= {"resumed": run["resumed"], "priors": run.get("priors")}
     for split in splits:
         found[split] = accuracy(model, dataset.split(split).samples)
     # Evidence by another partition than the methods train with, and by mean and black fill.
@@ -55,6 +61,20 @@ def measure(folder, setting, condition, method, seed, value=None, *, ceiling=Fal
     part.write_text(json.dumps(found))
     part.replace(done)
     return found
+
+
+@lru_cache(maxsize=1)
+def in_memory(setting, condition, seed, shortcut):
+    """The data of a run, composed once for all methods; it is no part of their cost."""
+    dataset = cutouts(cutouts_data(setting, condition, shortcut=shortcut, seed=seed))
+    samples = tuple(
+        replace(sample, read_image=cache(sample.read_image), read_prior=cache(sample.read_prior))
+        for sample in dataset.samples
+    )
+    for sample in samples:
+        sample.read_image()
+        sample.read_prior()
+    return replace(dataset, samples=samples)
 
 
 @torch.no_grad()
@@ -77,44 +97,32 @@ def pointing(model, samples, fill):
         if prior is None:
             continue
         images = model.preprocess(sample.read_image())[None]
-        labels = label_maps(images, Grid(7, 7), model.normalization)
+        labels = label_maps(images, Grid(4, 4), model.normalization)
         [evidence] = explain(
             model, images, torch.tensor([sample.label]), regions=labels, search=Exact(), max_regions=1,
-            fill=fill_images(images, fill, model.normalization), chunk=8,
+            fill=fill, chunk=8,
         )  # fmt: skip
         top = labels == int(evidence.order[0])
         hits += bool(pointing_coverage(top, prior.evidence_allowed()[None]))
     return hits / len(samples)
 
 
-def choose(out, setting):
-    """The value of each method's option, from the validation split of seed 0; None while runs are missing."""
-    chosen, lines = (
-        {},
-        ["| method | option | value | validation acc | validation pointing | chosen |", "|---" * 6 + "|"],
-    )
-    for method, (option, values) in GRID.items():
-        files = {value: out / setting / "grid" / f"{method}-{value:g}" / "measured.json" for value in values}
-        if not all(file.is_file() for file in files.values()):
-            return None
-        found = {value: json.loads(file.read_text()) for value, file in files.items()}
-        best = max(each["validation"] for each in found.values())
-        within = [value for value in values if found[value]["validation"] >= best - TOLERANCE]
-        chosen[method] = max(within, key=lambda value: found[value]["pointing_mean"])
-        lines += [
-            f"| {method} | {option} | {value:g} | {each['validation']:.3f} | {each['pointing_mean']:.2f} | "
-            f"{'x' if value == chosen[method] else ''} |"
-            for value, each in found.items()
-        ]
-    (out / setting / "weights.md").write_text("\n".join(lines) + "\n")
-    return chosen
+def choose(out, setting, method):
+    """The value of a method's option, from the validation split of seed 0; None while runs are missing."""
+    found = {value: read(out / setting / "grid" / f"{method}-{value:g}") for value in GRID[method][1]}
+    if not all(found.values()):
+        return None
+    best = max(each["validation"] for each in found.values())
+    within = [value for value, each in found.items() if each["validation"] >= best - TOLERANCE]
+    return max(within, key=lambda value: found[value]["pointing_mean"])
 
 
-def jobs(out, settings, conditions, seeds):
+def jobs(out, settings, conditions, methods, seeds):
     """Folder and arguments of each run, in the order in which they are wanted: one setting after the other."""
+    tuned = [method for method in methods if method in GRID]
     for setting in settings:
-        for method, (_, values) in GRID.items():
-            for value in values:
+        for method in tuned:
+            for value in GRID[method][1]:
                 folder = out / setting / "grid" / f"{method}-{value:g}"
                 yield folder, (setting, "exact", method, 0, value), {"splits": ("validation",)}
         for seed in seeds:
@@ -122,25 +130,20 @@ def jobs(out, settings, conditions, seeds):
             yield out / setting / "finetune" / f"{seed}", (setting, "exact", "finetune", seed), {}
         for condition in conditions:
             for seed in seeds:
-                for method in METHODS:
-                    if method != "finetune":
-                        folder = out / setting / condition / method / f"{seed}"
-                        yield folder, (setting, condition, method, seed), {}
+                for method in tuned:
+                    yield out / setting / condition / method / f"{seed}", (setting, condition, method, seed), {}
 
 
 def run(out, planned, part, parts):
     """Do this process's share; a run whose weight is not chosen yet waits for the others."""
-    chosen = {}
     for number, (folder, arguments, options) in enumerate(planned):
-        if number % parts != part or (folder / "measured.json").is_file():
+        if number % parts != part or read(folder):
             continue
         setting, _, method = arguments[:3]
         if len(arguments) == 4 and method in GRID:
-            while chosen.get(setting) is None:
-                chosen[setting] = choose(out, setting)
-                if chosen[setting] is None:
-                    time.sleep(20)
-            arguments = (*arguments, chosen[setting][method])
+            while (value := choose(out, setting, method)) is None:
+                time.sleep(20)
+            arguments = (*arguments, value)
         found = measure(folder, *arguments, **options)
         print(time.strftime("%H:%M"), *folder.parts[-3:], {k: v for k, v in found.items() if k != "priors"}, flush=True)
 
@@ -150,11 +153,24 @@ def read(folder):
     return json.loads(file.read_text()) if file.is_file() else None
 
 
+def grid_table(out, setting):
+    """What the values of each method's option were chosen by."""
+    lines = ["| method | option | value | validation acc | validation pointing | chosen |", "|---" * 6 + "|"]
+    for method, (option, values) in GRID.items():
+        chosen = choose(out, setting, method)
+        for value in values:
+            if each := read(out / setting / "grid" / f"{method}-{value:g}"):
+                found = f"{each['validation']:.3f} | {each['pointing_mean']:.2f}"
+                lines.append(f"| {method} | {option} | {value:g} | {found} | {'x' if value == chosen else ''} |")
+    return ["", f"{setting}, chosen with exact priors on validation images of seed 0", "", *lines]
+
+
 def table(out, settings, conditions):
     """Per setting and condition: mean and 95 % t-interval over seeds, paired difference of ours from each, cost."""
     columns = ("test_biased", "test_unbiased", "test_swapped", "pointing_mean", "pointing_black")
     lines = []
     for setting in settings:
+        lines += grid_table(out, setting)
         for condition in conditions:
             rows = {"no shortcut": [read(out / setting / "ceiling" / f"{seed}") for seed in SEEDS]}
             for method in METHODS:
@@ -174,7 +190,7 @@ def table(out, settings, conditions):
                     if mine and each
                 ]
                 cost = [
-                    each["seconds"] / plain["seconds"]
+                    each["cpu_seconds"] / plain["cpu_seconds"]
                     for each, plain in zip(found, rows["finetune"], strict=True)
                     if each and plain and not (each["resumed"] or plain["resumed"])
                 ]
@@ -200,6 +216,7 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("--settings", nargs="+", default=SETTINGS, choices=SETTINGS)
     parser.add_argument("--conditions", nargs="+", default=CONDITIONS, choices=CONDITIONS)
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--part", default="1/1", help="such as 2/3: the second of three processes")
     parser.add_argument("--table", action="store_true")
@@ -207,7 +224,7 @@ def main():
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     if not options.table:
         part, parts = (int(number) for number in options.part.split("/"))
-        planned = list(jobs(options.out, options.settings, options.conditions, options.seeds))
+        planned = list(jobs(options.out, options.settings, options.conditions, options.methods, options.seeds))
         run(options.out, planned, part - 1, parts)
     table(options.out, options.settings, options.conditions)
 
