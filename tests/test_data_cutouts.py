@@ -282,4 +282,4 @@ def test_made_by_the_command_line(config, tmp_path, capsys):
     assert made.classes == NAMES
     assert sum(sample.read_prior() is not None for sample in made.split("train").samples) == 3
     assert main([*asked[:4], "--objects", str(tmp_path / "none")]) == 1
-    assert "none/animals/birds is not a folder" in capsys.readouterr().err
+    assert "none/animals/mammals/bovines is not a folder" in capsys.readouterr().err

@@ -31,7 +31,6 @@ from wherenot.priors import Prior
 Shortcut: TypeAlias = Literal["background", "object", "watermark", "tint"]
 
 _TESTS = ("test_biased", "test_unbiased", "test_conflict", "test_swapped")
-_OBJECT_FRAC = (0.6, 0.85)
 _CROP_FRAC = (0.5, 1.0)
 _TURN_DEGREES = 15.0
 
@@ -47,11 +46,11 @@ class CutoutsConfig:
     backgrounds: tuple[Path, ...] = (Path("/usr/share/backgrounds"), Path("/usr/share/wallpapers"))
     """Folders of photographs, searched with their subfolders."""
     classes: tuple[str, ...] = (
-        "animals/birds",
         "cattle=animals/mammals/bovines",
+        "coins=symbols/money/us/coins+symbols/money/euro/coins+symbols/money/canadian/coins",
         "plants/flowers",
-        "food/fruit",
-        "signs=town/roadsigns",
+        "hands=symbols/alphabets/asl",
+        "houses=town/houses/cartoon",
     )
     """FOLDER, NAME=FOLDER or NAME=FOLDER+FOLDER of each class, below the objects."""
     shortcut: Shortcut = "background"
@@ -63,6 +62,8 @@ class CutoutsConfig:
     show any. 0 makes images without a shortcut."""
     cue_scale: float = 1.0
     """Size of second object, watermark or border, relative to the usual."""
+    object_frac: tuple[float, float] = (0.35, 0.6)
+    """Smallest and largest longer side of an object, as a share of the image's."""
     context: float = 0.0
     """Share of all images, those of the tests included, that stand on their class's own background: context that may
     be used. Not with the background as shortcut."""
@@ -91,6 +92,8 @@ class CutoutsConfig:
             raise ValueError("CutoutsConfig: needs two classes, one image per split and size_px of 32 at least.")
         if self.shortcut == "background" and self.context:
             raise ValueError("CutoutsConfig: with the background as shortcut it cannot be context, too; set context 0.")
+        if not 0 < self.object_frac[0] <= self.object_frac[1] <= 1:
+            raise ValueError(f"CutoutsConfig: object_frac must be (smallest, largest) in (0, 1], got {self.object_frac}.")
         if not self.cue_scale > 0:
             raise ValueError(f"CutoutsConfig: cue_scale must be > 0, got {self.cue_scale}.")
 
@@ -268,7 +271,7 @@ def _object(scene: _Scene) -> tuple[Image.Image, tuple[int, int]]:
     degrees = random.uniform(-_TURN_DEGREES, _TURN_DEGREES)
     object_ = object_.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
     object_ = object_.crop(object_.getchannel("A").getbbox())
-    scale = size * random.uniform(*_OBJECT_FRAC) / max(object_.size)
+    scale = size * random.uniform(*scene.config.object_frac) / max(object_.size)
     width, height = (max(2, round(side * scale)) for side in object_.size)
     object_ = object_.resize((width, height), Image.Resampling.LANCZOS)
     return object_, (int(random.integers(size - width + 1)), int(random.integers(size - height + 1)))

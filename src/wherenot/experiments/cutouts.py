@@ -23,7 +23,7 @@ _PRIORS: dict[Condition, dict[str, Any]] = {
     "fiftieth": {"prior_frac": 0.02},
 }
 _BASE = TrainConfig(
-    model="efficientnet-lite0@112",
+    model="efficientnet-lite0@96",
     optimization=OptimizationConfig(epochs=5, batch_size=16, learning_rate=2e-3),
 )
 _GATE = {"interval": 5, "confidence_above": 0.75, "max_images": 4}
