@@ -107,6 +107,15 @@ def test_cues_follow_the_split(config):
     assert aligned["test_conflict"] == aligned["test_swapped"] == 0
 
 
+def test_objects_are_as_large_as_asked(config):
+    for smallest, largest in ((0.3, 0.35), (0.7, 0.8)):
+        data = cutouts(replace(config, object_frac=(smallest, largest)))
+        for sample in data.split("test_unbiased").samples[:12]:
+            rows, columns = sample.read_prior().allowed.nonzero(as_tuple=True)
+            side = max(int(rows.max() - rows.min()), int(columns.max() - columns.min())) + 1
+            assert smallest - 0.1 <= side / config.size_px <= largest + 0.02
+
+
 def test_no_shortcut_with_rho_zero(config):
     data = cutouts(replace(config, num_train=600, rho=0.0))
     assert np.mean([s.group == "aligned" for s in data.split("train").samples]) == pytest.approx(1 / 3, abs=0.06)
@@ -217,6 +226,8 @@ def test_bad_sources_are_named(config, sources, tmp_path):
         replace(config, context=0.5)
     with pytest.raises(ValueError, match="needs two classes"):
         replace(config, classes=("things/red",))
+    with pytest.raises(ValueError, match="object_frac"):
+        replace(config, object_frac=(0.5, 0.4))
     with pytest.raises(ValueError, match="cue_scale"):
         replace(config, cue_scale=0.0)
 

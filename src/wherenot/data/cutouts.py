@@ -93,7 +93,9 @@ class CutoutsConfig:
         if self.shortcut == "background" and self.context:
             raise ValueError("CutoutsConfig: with the background as shortcut it cannot be context, too; set context 0.")
         if not 0 < self.object_frac[0] <= self.object_frac[1] <= 1:
-            raise ValueError(f"CutoutsConfig: object_frac must be (smallest, largest) in (0, 1], got {self.object_frac}.")
+            raise ValueError(
+                f"CutoutsConfig: object_frac must be (smallest, largest) in (0, 1], got {self.object_frac}."
+            )
         if not self.cue_scale > 0:
             raise ValueError(f"CutoutsConfig: cue_scale must be > 0, got {self.cue_scale}.")
 
