@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -105,14 +106,14 @@ def explain(
     )
     ends = memo.ask([Request(image, [0, memo.everything(image)]) for image in range(len(images))])
     return [
-        _evidence(
+        ranked_evidence(
             memo,
             ranking,
             image=index // per_image,
             column=index % per_image,
             objective=objective,
             ends=ends[index // per_image] if index % per_image == 0 else 0,
-            labels=labels,
+            labels=labels[index // per_image].cpu().numpy(),
             target=int(targets.flatten()[index]),
             search=type(search).__name__.lower(),
             fill=fill if isinstance(fill, str) else "tensor",
@@ -129,7 +130,7 @@ def _several(counts: list[int]) -> list[int]:
     return counts
 
 
-def _evidence(
+def ranked_evidence(
     memo: Memo,
     ranking: Ranking,
     *,
@@ -137,15 +138,29 @@ def _evidence(
     column: int,
     objective: Objective | FourTermObjective,
     ends: int,
-    labels: Int[Tensor, "B H W"],
+    labels: Int[np.ndarray, "H W"],
     target: int,
     search: str,
     fill: str,
 ) -> Evidence:
+    """Put a ranking and the readings it rests on together.
+
+    Args:
+        memo: Has the readings, those of nothing and of everything visible included.
+        ranking: The order of the image's regions.
+        image: Which image of the memo.
+        column: Which number of a reading is the target's probability.
+        objective: What was climbed.
+        ends: Forwards that nothing and everything visible cost.
+        labels: The image's label map.
+        target: What was explained.
+        search: Name of the search.
+        fill: Name of what hidden pixels showed.
+    """
     known, everything = memo.known[image], memo.everything(image)
     values = values_of(known, everything, objective, column)
     return Evidence(
-        labels=labels[image].cpu().numpy(),
+        labels=labels,
         order=ranking.order,
         insertion=ranking.insertion,
         deletion=ranking.deletion,

@@ -184,3 +184,35 @@ def show_pixels(
         tensor([[[[1., 0.]]]])
     """
     return torch.where(keep[:, None], images, fill)
+
+
+def show_elements(
+    pixels: Float[Tensor, "*shape"],
+    labels: Int[Tensor, "*shape"],
+    keep: Bool[Tensor, "N K"],
+    fill: Float[Tensor, "*shape"],
+) -> Float[Tensor, "N ..."]:
+    """Masked copies of one image in any layout: tiles, patches in the order of windows, padded squares.
+
+    Args:
+        pixels: The image as a processor laid it out.
+        labels: Region of each number in it; -1 = of none (padding), always shown.
+        keep: Which regions each copy shows.
+        fill: What hidden numbers show.
+
+    Raises:
+        ValueError: If a label has no column in `keep`.
+
+    Example:
+        >>> import torch
+        >>> patches, labels = torch.ones(2, 2), torch.tensor([[0, 1], [1, -1]])
+        >>> show_elements(patches, labels, torch.tensor([[True, False]]), torch.zeros(2, 2))
+        tensor([[[1., 0.],
+                 [0., 1.]]])
+    """
+    if int(labels.max()) >= keep.shape[1]:
+        raise ValueError(f"show_elements: labels go up to {int(labels.max())}, keep has only {keep.shape[1]} regions.")
+    # A column of True at the end is what -1 picks.
+    always = torch.cat([keep, keep.new_ones(len(keep), 1)], dim=1)
+    keep_n = always.index_select(1, labels.flatten().remainder(keep.shape[1] + 1)).view(-1, *labels.shape)
+    return torch.where(keep_n, pixels, fill)

@@ -50,8 +50,18 @@ def default_chunk(images: Float[Tensor, "B C H W"]) -> int:
         >>> default_chunk(torch.zeros(1, 3, 224, 224)), default_chunk(torch.zeros(1, 3, 28, 28))
         (4, 256)
     """
-    pixels = _CPU_PIXELS if images.device.type == "cpu" else _GPU_PIXELS
-    return max(1, pixels // (images.shape[-1] * images.shape[-2]))
+    return chunk_of_pixels(images.shape[-1] * images.shape[-2], images.device)
+
+
+def chunk_of_pixels(pixels: int, device: torch.device) -> int:
+    """Images of so many pixels per forward that suit a device, at least one.
+
+    Example:
+        >>> chunk_of_pixels(128 * 256, torch.device("cpu"))
+        6
+    """
+    most = _CPU_PIXELS if device.type == "cpu" else _GPU_PIXELS
+    return max(1, most // pixels)
 
 
 def measured(

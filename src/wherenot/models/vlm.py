@@ -1,0 +1,270 @@
+"""Vision-language models: a transformers model and its processor, asked about masked copies of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor
+
+from wherenot.masking import FillName
+from wherenot.models.images_only import images_only
+from wherenot.models.vlm_families import Inputs, VlmFamily, family_of
+from wherenot.scoring import evaluating
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, ProcessorMixin
+
+_BYTE = 255  # regions that one pass of the processor can tell apart; 0 is padding
+_UNTOUCHED = {"do_rescale": False, "do_normalize": False, "resample": Image.Resampling.NEAREST}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """An image and a prompt as a model takes them.
+
+    Attributes:
+        prompt: What was asked.
+        inputs: What the processor made of it, a batch of one: ``input_ids``, ``pixel_values`` and the family's own.
+    """
+
+    prompt: str
+    inputs: Inputs
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the prompt, those of the image included."""
+        return self.inputs["input_ids"].shape[1]
+
+
+class VisionLanguageModel:
+    """A vision-language model that can be asked about masked copies of an image.
+
+    The image goes through the processor once. Regions are carried through the same processor, so that they can be
+    hidden where the model sees them: in tiles, in patches in the order of windows, at whatever resolution.
+
+    Args:
+        model: A transformers model of one of the known families (`vlm_families`), as it is or wrapped by PEFT; it is
+            asked in eval mode and left as it was.
+        processor: The model's.
+        family: How it wants to be asked; found by its type if left out.
+
+    Raises:
+        ValueError: If the family is not known and none is given.
+
+    Example:
+        >>> from PIL import Image
+        >>> from wherenot.models.tiny_vlms import tiny_vlm
+        >>> vlm = VisionLanguageModel(*tiny_vlm("llava"))
+        >>> encoding = vlm.encode(Image.new("RGB", (90, 60), "red"), "What is this?")
+        >>> answer = vlm.generate(encoding, max_tokens=4)
+        >>> len(answer), "".join(vlm.pieces(answer)) == vlm.text(answer)
+        (4, True)
+    """
+
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, *, family: VlmFamily | None = None) -> None:
+        # A PEFT wrapper has put its layers into the model that it wraps.
+        self.model: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # pyright: ignore[reportCallIssue]
+        self.processor: Any = processor
+        self.wrapped = model
+        probe = self._process(Image.new("RGB", (64, 64)), "?") if family is None else {}
+        self.family = family or family_of(self.model, probe)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
+
+    @property
+    def name(self) -> str:
+        """Name or path that the model was loaded from, or its family."""
+        return self.model.config.name_or_path or self.model.config.model_type
+
+    def encode(self, image: Image.Image, prompt: str) -> Encoding:
+        """Prepare an image and a prompt.
+
+        Args:
+            image: RGB.
+            prompt: What the user says; the chat template puts image and prompt where they belong.
+
+        Raises:
+            ValueError: If the sequence has no token of an image, or more tokens than the model can take.
+        """
+        inputs = self._process(image, prompt)
+        encoding = Encoding(prompt, {name: value.to(self.device) for name, value in inputs.items()})
+        if "pixel_values" not in inputs or not (inputs["input_ids"] == self.image_token).any():
+            raise ValueError(
+                f"encode: the sequence made of the prompt {prompt!r} has no token of the image; the chat template of "
+                f"{self.name} may not know images, or the prompt replaces it."
+            )
+        most = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if most is not None and encoding.num_tokens >= most:
+            raise ValueError(
+                f"encode: image of {image.width} x {image.height} px and prompt make {encoding.num_tokens} tokens, "
+                f"{self.name} takes {most} with the answer; make the image smaller or lower the processor's max_pixels."
+            )
+        return encoding
+
+    def layout(self, image: Image.Image, labels: Int[np.ndarray, "H W"]) -> Int[Tensor, "*shape"]:
+        """Where the regions of an image are in the processor's ``pixel_values``.
+
+        The label map takes the way of the image through the processor: same resizing (to the nearest pixel), crops,
+        tiles and order.
+
+        Args:
+            image: The image.
+            labels: Its label map, values 0..K-1, in its own pixels.
+
+        Returns:
+            A label for each number of ``pixel_values``; -1 for padding.
+
+        Raises:
+            ValueError: If the label map has another size than the image.
+        """
+        if labels.shape != (image.height, image.width):
+            raise ValueError(
+                f"layout: label map of shape {labels.shape} for an image of {image.width} x {image.height} px."
+            )
+        low = self._carried(labels % _BYTE + 1)
+        high = self._carried(labels // _BYTE + 1) if labels.max() >= _BYTE else low.clamp(max=1)
+        return torch.where(low > 0, (high - 1) * _BYTE + low - 1, -1)
+
+    def filled(self, image: Image.Image, fill: FillName) -> Float[Tensor, "*shape"]:
+        """What hidden numbers of ``pixel_values`` show: an image that is filled all over, taken through the processor.
+
+        Args:
+            image: The image.
+            fill: ``black``, ``mean`` (the colour that normalisation maps next to 0; not quite 0, which some families
+                take for padding) or ``blur``.
+
+        Raises:
+            ValueError: For ``drop``, which leaves no image.
+        """
+        match fill:
+            case "black":
+                plain = Image.new("RGB", image.size)
+            case "mean":
+                means = self.processor.image_processor.image_mean or (0.5, 0.5, 0.5)
+                red, green, blue = (round(255 * mean) for mean in means)
+                plain = Image.new("RGB", image.size, (red, green, blue))
+            case "blur":
+                from PIL import ImageFilter
+
+                plain = image.filter(ImageFilter.GaussianBlur(min(image.size) / 12))
+            case _:
+                raise ValueError(f"filled: a vision-language model can hide with black, mean or blur, not {fill!r}.")
+        return self._process(plain, "?")["pixel_values"].to(self.device)
+
+    def generate(self, encoding: Encoding, *, max_tokens: int = 128, pixels: Tensor | None = None) -> list[int]:
+        """Greedily generate an answer: at each step the likeliest token, whatever the model's own settings are.
+
+        Args:
+            encoding: Image and prompt.
+            max_tokens: Stop after so many.
+            pixels: Other ``pixel_values`` than the encoding's, of a masked copy say.
+
+        Returns:
+            Token ids without the closing one; empty if the model has nothing to say.
+        """
+        from transformers import GenerationConfig
+
+        own = self.model.generation_config
+        ends = own.eos_token_id if own.eos_token_id is not None else self.processor.tokenizer.eos_token_id
+        config = GenerationConfig(
+            do_sample=False, num_beams=1, max_new_tokens=max_tokens, eos_token_id=ends, pad_token_id=own.pad_token_id
+        )
+        inputs = encoding.inputs if pixels is None else {**encoding.inputs, "pixel_values": pixels}
+        with torch.no_grad(), evaluating(self.wrapped), self.family.remembering_nothing(self.model):
+            whole = self.model.generate(**inputs, generation_config=config)
+        answer = whole[0, encoding.num_tokens :].tolist()
+        closing = ends if isinstance(ends, list) else [ends]
+        return answer[:-1] if answer and answer[-1] in closing else answer
+
+    def answer_ids(self, encoding: Encoding, answer: str) -> list[int]:
+        """Token ids of an answer that a person gives.
+
+        Raises:
+            ValueError: If it is empty, or the tokenizer does not give it back.
+        """
+        ids = self.processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise ValueError(f"answer_ids: the answer {answer!r} to {encoding.prompt!r} has no token.")
+        if self.text(ids).strip() != answer.strip():
+            raise ValueError(
+                f"answer_ids: the tokenizer of {self.name} turns the answer {answer!r} into {self.text(ids)!r}; write "
+                "it as the model would, or leave it out to explain what the model generates."
+            )
+        return ids
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Token ids as text, special tokens included."""
+        return self.processor.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The text that each token adds; joined they are the answer. A character in several tokens goes to the last."""
+        ends = []
+        for count in range(1, len(ids) + 1):
+            text = self.text(ids[:count])
+            ends.append(len(text.rstrip("\ufffd")) if count < len(ids) else len(text))
+        whole = self.text(ids)
+        starts = [0, *ends[:-1]]
+        return [whole[start:end] for start, end in zip(starts, ends, strict=True)]
+
+    @property
+    def image_token(self) -> int:
+        """Id of the token that stands for a piece of the image."""
+        config = self.model.config
+        return getattr(config, "image_token_id", None) or config.image_token_index
+
+    def _carried(self, numbers: Int[np.ndarray, "H W"]) -> Int[Tensor, "*shape"]:
+        """An image of numbers 0..255 on its way through the processor, untouched but for its geometry."""
+        grey = Image.fromarray(np.repeat(numbers.astype(np.uint8)[..., None], 3, axis=2))
+        return self._process(grey, "?", _UNTOUCHED)["pixel_values"].to(self.device).long()
+
+    def _process(self, image: Image.Image, prompt: str, images: dict[str, Any] | None = None) -> Inputs:
+        said = [{"type": "image", "image": image.convert("RGB")}, {"type": "text", "text": prompt}]
+        with images_only():
+            made = self.processor.apply_chat_template(
+                [{"role": "user", "content": said}],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                processor_kwargs={"images_kwargs": images or {}},
+            )
+        return {name: value for name, value in made.items() if isinstance(value, Tensor)}
+
+
+def load_vlm(
+    path: str | Path, *, device: str | None = None, precision: torch.dtype | str = "auto"
+) -> VisionLanguageModel:
+    """Load a vision-language model by id or path; no code from the hub is run.
+
+    Args:
+        path: A transformers id or folder; a folder with a LoRA adapter loads the model it was trained on, too.
+        device: Where to; the GPU if there is one.
+        precision: Of the weights; ``auto`` takes the checkpoint's.
+
+    Raises:
+        ValueError: If transformers is missing, or the model cannot be loaded or is of no known family.
+    """
+    try:
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+    except ImportError as error:
+        raise ValueError("load_vlm: needs transformers; run: pip install 'wherenot[mllm]'") from error
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(str(path), dtype=precision)
+        with images_only():
+            processor = AutoProcessor.from_pretrained(str(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"load_vlm: {path} cannot be loaded as a vision-language model ({error}).") from error
+    vlm = VisionLanguageModel(model, processor)
+    vlm.model.to(place)
+    return vlm
