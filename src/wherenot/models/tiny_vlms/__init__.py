@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from wherenot.models.images_only import images_only
-from wherenot.models.tiny_vlms.llava import llava
-from wherenot.models.tiny_vlms.qwen import qwen2_5_vl
+from wherenot.models.tiny_vlms.gemma import gemma3, paligemma
+from wherenot.models.tiny_vlms.llava import llava, llava_onevision
+from wherenot.models.tiny_vlms.qwen import qwen2_5_vl, qwen3_vl
+from wherenot.models.tiny_vlms.tiles import idefics3, internvl, smolvlm
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
@@ -18,7 +20,14 @@ _LOUD, _QUIET = 2.0, 0.25  # standard deviations of the logits of tokens that ar
 
 _BUILDERS: dict[str, Callable[[], tuple[PreTrainedModel, ProcessorMixin]]] = {
     "qwen2_5_vl": qwen2_5_vl,
+    "qwen3_vl": qwen3_vl,
     "llava": llava,
+    "llava_onevision": llava_onevision,
+    "internvl": internvl,
+    "smolvlm": smolvlm,
+    "idefics3": idefics3,
+    "gemma3": gemma3,
+    "paligemma": paligemma,
 }
 
 FAMILIES: tuple[str, ...] = tuple(_BUILDERS)

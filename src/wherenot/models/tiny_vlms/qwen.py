@@ -41,6 +41,34 @@ def qwen2_5_vl() -> tuple[PreTrainedModel, ProcessorMixin]:
     return Qwen2_5_VLForConditionalGeneration(config), processor
 
 
+def qwen3_vl() -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Qwen3-VL: patches of 16, features of the tower's first layer added to the language model's first layer too."""
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    words = _words()
+    processor = Qwen3VLProcessor(
+        Qwen2VLImageProcessorPil(**_sizes(patch=16), image_mean=[0.5] * 3, image_std=[0.5] * 3),
+        words,
+        no_videos()(video_processor_type="Qwen3VLVideoProcessor"),
+        chat_template=chatml(_IMAGE),
+    )
+    config = Qwen3VLConfig(
+        vision_config={
+            "depth": 2, "hidden_size": 48, "intermediate_size": 96, "num_heads": 4, "patch_size": 16,
+            "num_position_embeddings": 64, "deepstack_visual_indexes": [0], "out_hidden_size": 64,
+        },
+        text_config={
+            **_text(words), "num_key_value_heads": 2, "head_dim": 16,
+            "rope_parameters": {
+                "rope_type": "default", "mrope_section": [4, 2, 2], "mrope_interleaved": True, "rope_theta": 5e6,
+            },
+        },
+        **token_ids(words, *_PLACES),
+    )  # fmt: skip
+    return Qwen3VLForConditionalGeneration(config), processor
+
+
 def _words() -> PreTrainedTokenizerFast:
     return tiny_tokenizer(
         {
