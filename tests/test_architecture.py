@@ -18,13 +18,14 @@ OPTIONAL = {
 
 # Each layer may import from itself and from what stands before it.
 LAYERS = [
-    {"types", "rasters"},
+    {"types", "rasters", "tokens"},
     {"objective", "masking", "priors", "run", "progress", "microbatch", "dropping"},
-    {"regions", "scoring", "four_terms", "search", "losses", "metrics"},
+    {"regions", "scoring", "token_score", "four_terms", "search", "losses", "metrics"},
     {"evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids"},
-    {"explain", "spreading"},
+    {"explain", "generation_evidence", "spreading"},
     {"methods"},
     {"models", "data", "summary"},
+    {"explain_generation", "correction"},
     {"audit", "report", "train"},
     {"experiments", "bench"},
     {"commands", "demo"},
