@@ -81,7 +81,8 @@ def test_null_is_left_out(tmp_path):
 )
 def test_every_way_to_say_where_the_object_is(tmp_path, keys):
     (tmp_path / "deep").mkdir()
-    np.save(tmp_path / "deep" / "mask.npy", box(1, 0, 4, 2).numpy())
+    part = len(keys) > 1
+    np.save(tmp_path / "deep" / "mask.npy", (box(2, 1, 4, 2) if part else box(1, 0, 4, 2)).numpy())
     assert one(tmp_path, **keys).read_prior().allowed.equal(box(1, 0, 4, 2))
 
 
@@ -99,7 +100,7 @@ def test_paths_start_at_the_file_and_may_lead_out_of_its_folder(tmp_path):
 
 def test_the_classes_are_the_right_answers(tmp_path):
     save_image(tmp_path / "a.png")
-    labels = ["Yes", None, "No", "Yes", None]
+    labels = ["Yes", None, "No", "Yes", None]  # in no order
     save_lines(tmp_path / "p.jsonl", *({**QUESTION, "label": label} for label in labels))
     data = read_image_text(tmp_path / "p.jsonl")
     assert data.classes == ("No", "Yes", NO_LABEL)
