@@ -26,7 +26,7 @@ LAYERS = [
     {"methods"},
     {"models", "data", "summary"},
     {"explain_generation", "correction"},
-    {"audit", "report", "train"},
+    {"auditing", "audit", "report", "train"},
     {"experiments", "bench"},
     {"commands", "demo"},
 ]
