@@ -26,7 +26,7 @@ LAYERS = [
     {"methods"},
     {"models", "data", "summary"},
     {"explain_generation", "correction"},
-    {"auditing", "audit", "report", "train"},
+    {"auditing", "audit", "audit_answers", "report", "train"},
     {"experiments", "bench"},
     {"commands", "demo"},
 ]

@@ -76,8 +76,8 @@ class TestLoadRun:
             load_run(folder)
 
     def test_wrong_field_is_named(self, tmp_path):
-        folder = write_run(tmp_path / "r", records=[record("a"), record("b", label="cat")])
-        with pytest.raises(ValueError, match=r"records\.jsonl, line 2: label: .*integer"):
+        folder = write_run(tmp_path / "r", records=[record("a"), record("b", p_label="cat")])
+        with pytest.raises(ValueError, match=r"records\.jsonl, line 2: p_label: .*number"):
             load_run(folder)
 
     def test_wrong_metric_is_named(self, tmp_path):

@@ -134,7 +134,7 @@ def _is_answer(metric: str) -> bool:
 def _is_asked(record: Record, metric: str) -> bool:
     """Whether an audit was to measure a metric on an image."""
     if _is_answer(metric):
-        return group_of(metric) in (None, record.group)
+        return record.label is not None and group_of(metric) in (None, record.group)
     return record.searched
 
 

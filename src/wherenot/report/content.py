@@ -63,8 +63,8 @@ class Shown:
         column: The model's name.
         record: What the audit found; None if this model's run lacks the image.
         evidence: The stored arrays; None if they were not kept.
-        label: Name of the labelled class.
-        predicted: Name of the predicted class.
+        label: Name of the labelled class, or the right answer.
+        predicted: Name of the predicted class, or what the model says.
         hit: Whether the strongest region lies on the prior; None without a prior.
         coverage: Share of the strongest region that lies on the prior.
     """
@@ -80,11 +80,12 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GalleryRow:
-    """The same image across all columns."""
+    """The same image, or question about it, across all columns."""
 
     id: str
     split: str
     group: str | None
+    prompt: str | None
     label: str
     cells: tuple[Shown, ...]
 
@@ -110,6 +111,7 @@ class Content:
     """Everything the page shows.
 
     Attributes:
+        asks: Whether the models answered questions, and the evidence is for their answers.
         pointing: The pointing game that decides between hit and miss on the page; None if none was measured.
         gallery: The same images for all columns, chosen by position in the data.
         warnings: Why numbers of different columns may not be comparable.
@@ -119,6 +121,7 @@ class Content:
     title: str
     headline: tuple[str, ...]
     columns: tuple[Column, ...]
+    asks: bool
     pointing: str | None
     tables: tuple[SplitTable, ...]
     gallery: tuple[GalleryRow, ...]
@@ -154,6 +157,7 @@ def build_content(runs: Sequence[Run], *, gallery: int = 12) -> Content:
         title=f"{names} on {data}" if data else names,
         headline=headline(columns, comparison),
         columns=columns,
+        asks=any(record.prompt is not None for run in runs for record in run.records),
         pointing=pointing,
         tables=tuple(_split_tables(columns, comparison)),
         gallery=tuple(_gallery(columns, pointing, gallery)),
@@ -210,7 +214,14 @@ def _gallery(columns: Sequence[Column], pointing: str | None, num_images: int) -
         shown = [_shown(column, found.get(key), pointing) for column, found in zip(columns, by_key, strict=True)]
         present = next(cell for cell in shown if cell.record is not None)
         assert present.record is not None
-        yield GalleryRow(id=key[1], split=key[0], group=present.record.group, label=present.label, cells=tuple(shown))
+        yield GalleryRow(
+            id=key[1],
+            split=key[0],
+            group=present.record.group,
+            prompt=present.record.prompt,
+            label=present.label,
+            cells=tuple(shown),
+        )
 
 
 def _spread(keys: Sequence[tuple[str, str]], num_images: int) -> list[tuple[str, str]]:

@@ -34,13 +34,17 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """What the audit found for one image.
+    """What the audit found for one image, or for one question about it.
 
     Attributes:
+        label: The class by number, or the right answer; None where nobody gave one.
+        predicted: The same of what the model says.
+        prompt: What was asked; None for a classifier.
+        corrected: The answer after regions that mislead were hidden; None if it was not or could not be corrected.
         searched: Whether the image was drawn to have its evidence searched.
         noise: Whether the answer is right under noise, by its standard deviation.
         corrupted: Whether it is right under a corruption, by name and severity.
-        true: Evidence measures for the labelled class, by metric name; None where the image failed.
+        true: Evidence measures for the labelled class, or for the answer, by metric name; None where the image failed.
         predicted_evidence: The same for the predicted class.
         evidence_file: The stored arrays, relative to the run folder; None if they were not kept.
         error: Why the image failed; None if it did not.
@@ -50,8 +54,9 @@ class Record:
     split: str
     group: str | None = None
     searched: bool = True
-    label: int | None = None
-    predicted: int | None = None
+    prompt: str | None = None
+    label: int | str | None = None
+    predicted: int | str | None = None
     correct: bool | None = None
     correct_top2: bool | None = None
     p_label: float | None = None
@@ -60,6 +65,7 @@ class Record:
     corrupted: dict[str, bool | None] = field(default_factory=dict)
     true: dict[str, bool | int | float | None] | None = None
     predicted_evidence: dict[str, bool | int | float | None] | None = None
+    corrected: str | None = None
     evidence_file: str | None = None
     error: str | None = None
 
@@ -105,11 +111,11 @@ class Run:
     metrics: tuple[Metric, ...] = ()
     records: tuple[Record, ...] = ()
 
-    def class_name(self, label: int | None) -> str:
+    def class_name(self, label: int | str | None) -> str:
         """Return the name of a class, or a stand-in that says its number.
 
         Args:
-            label: The class index; None where the audit has none.
+            label: The class index, or an answer in words; None where the audit has none.
 
         Returns:
             Text for a reader.
@@ -122,6 +128,8 @@ class Run:
         """
         if label is None:
             return MISSING
+        if isinstance(label, str):
+            return label
         return self.classes[label] if 0 <= label < len(self.classes) else f"class {label}"
 
 

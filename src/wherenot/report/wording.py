@@ -10,7 +10,7 @@ MINUS = "\N{MINUS SIGN}"
 POINTING_GAMES = ("pointing_coverage", "pointing_argmax", "pointing_touch")
 
 _PREDICTED = " (predicted)"
-_SHARES = ("top", "accuracy", "pointing_", "worst_group", "click_success")
+_SHARES = ("top", "accuracy", "pointing_", "worst_group", "click_success", "correction_rate")
 _COUNTS = ("forwards",)
 
 _MEANINGS = {
@@ -32,6 +32,16 @@ _MEANINGS = {
     "insertion_auc": "mean confidence while regions are revealed, strongest first.",
     "deletion_auc": "mean confidence while regions are hidden, strongest first.",
     "highest_confidence": "best confidence that any number of the strongest regions reaches.",
+    "insertion_auc_sensitive": "insertion_auc of the words that lose more than 0.2 when the image is hidden.",
+    "deletion_auc_sensitive": "deletion_auc of the words that lose more than 0.2 when the image is hidden.",
+    "highest_confidence_sensitive": "highest_confidence of the words that lose more than 0.2 when the image is hidden.",
+    "influence": "how far the image, and not the words before, decides an answer's words (0 not at all).",
+    "sensitive_tokens": "share of an answer's tokens that lose more than 0.2 when the image is hidden.",
+    "removed_area": "smallest share of the image whose removal corrects a wrong answer (1 if none does).",
+    "correction_rate": "share of wrong answers that are corrected by removing {variant} of the image or less.",
+    "correction_rate_of_corrected": (
+        "the same among the answers alone that some removal corrects; the rest is not counted."
+    ),
     "forwards_per_image": "masked images the model was shown to find the evidence of one image (cost).",
 }
 _DETAILS = (
@@ -44,6 +54,11 @@ _DETAILS = (
     "pointing_given_correct",
     "pointing_given_wrong",
     "highest_confidence",
+    "insertion_auc_sensitive",
+    "deletion_auc_sensitive",
+    "highest_confidence_sensitive",
+    "sensitive_tokens",
+    "correction_rate_of_corrected",
     "forwards_per_image",
 )
 

@@ -1,0 +1,187 @@
+"""An audit of a vision-language model: what it says to questions about images, and on which regions that rests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from wherenot.auditing import AuditSettings, Plan, measures, run_audit, save_picture
+from wherenot.correction import correct_hallucination
+from wherenot.data import DataError, Dataset, ImageTextSample, Sample
+from wherenot.explain_generation import explain_generation
+from wherenot.generation_evidence import GenerationEvidence
+from wherenot.masking import FillName
+from wherenot.metrics import answer_agrees, answer_faithfulness, area_axis, correction_rate
+from wherenot.models.vlm import VisionLanguageModel
+from wherenot.search import parse_search
+
+_SENSITIVE = ("insertion_auc", "deletion_auc", "highest_confidence")
+_WITHIN = 0.1  # of CSR
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerAuditConfig(AuditSettings):
+    """What an audit of a vision-language model looks at, and how."""
+
+    fill: FillName = "black"
+    """What hidden pixels show: black, mean or blur."""
+    max_tokens: int = 128
+    """Longest answer that is generated."""
+    correct: bool = False
+    """Whether wrong answers that have a counter word are corrected by hiding regions; up to one answer per region."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fill == "drop":
+            raise ValueError("AnswerAuditConfig: a vision-language model cannot drop patches; use black, mean or blur.")
+        if self.max_tokens < 1:
+            raise ValueError(f"AnswerAuditConfig: max_tokens must be at least 1, got {self.max_tokens}.")
+
+
+def audit_answers(
+    vlm: VisionLanguageModel,
+    dataset: Dataset,
+    out: Path,
+    config: AnswerAuditConfig = AnswerAuditConfig(),
+    *,
+    name: str,
+    model: str,
+    on_images: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Ask a vision-language model every question of a data set, and find on what its answers rest.
+
+    Accuracy is of what the model says, whatever answer the data take it to say; evidence is for the latter where there
+    is one, and for the counter word where there is one. Run folder, records and metrics are those of `audit`, so that
+    the same report and comparison read them. In a record, ``label`` and ``predicted`` are texts and ``true`` are the
+    measures of the evidence. ``evidence/`` keeps a picture and the `GenerationEvidence` of each searched sample.
+
+    Interrupted and called again with the same configuration it goes on where it stopped, sample by sample. A sample
+    that cannot be read, asked or explained becomes a record with an ``error``: it counts as wrong, where there is a
+    right answer, and as a miss, where there are priors.
+
+    Args:
+        vlm: What is audited.
+        dataset: Of `ImageTextSample` (`data.read_image_text`).
+        out: The run folder.
+        config: Splits, regions, fill, search, correction.
+        name: What tables and reports call this run.
+        model: Where the model came from, for the record.
+        on_images: Called with samples done and samples in all.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        ValueError: If a sample has no prompt, a split does not exist, or the folder cannot be used.
+
+    References:
+        EAGLE: faithfulness of answers and of their sensitive tokens, influence, AMCR and CSR@10%. Its pointing game is
+        ``pointing_touch``.
+    """
+    for sample in dataset.samples:
+        if not isinstance(sample, ImageTextSample):
+            raise ValueError(
+                f"audit_answers: sample {sample.id!r} of {dataset.name} has no prompt; read questions about images "
+                "(image-text:PATH)."
+            )
+    auditor = _Auditor(vlm, config)
+    return run_audit(auditor, dataset, out, config, name=name, model=model, at_once=1, on_images=on_images)
+
+
+class _Auditor:
+    """Makes the records of samples, one after the other: what could be shared between them is little."""
+
+    def __init__(self, vlm: VisionLanguageModel, config: AnswerAuditConfig) -> None:
+        self._vlm = vlm
+        self._config = config
+
+    def records(self, samples: list[Sample], plan: Plan, /) -> list[dict[str, Any]]:
+        return [self._record(sample, plan) for sample in samples if isinstance(sample, ImageTextSample)]
+
+    def _record(self, sample: ImageTextSample, plan: Plan) -> dict[str, Any]:
+        try:
+            return {**_facts(sample), **self._asked(sample, plan)}
+        except (DataError, OSError, ValueError) as error:
+            return {**_facts(sample), "error": str(error)}
+
+    def _asked(self, sample: ImageTextSample, plan: Plan) -> dict[str, Any]:
+        image, prior = sample.read_image(), sample.read_prior()
+        found = self._explained(sample, image) if plan.is_searched(sample) else None
+        if found is not None and sample.answer is None:
+            said = found.answer.strip()
+        else:
+            encoding = self._vlm.encode(image, sample.prompt)
+            said = self._vlm.text(self._vlm.generate(encoding, max_tokens=self._config.max_tokens)).strip()
+        correct = None if sample.right is None else answer_agrees(said, sample.right)
+        record: dict[str, Any] = {"predicted": said, "correct": correct}
+        if found is None:
+            return record
+        if sample.answer is None and sample.counter is None:
+            record["p_predicted"] = found.evidence.full
+            record["p_label"] = found.evidence.full if correct else None
+        record["explained"] = "".join(found.targets)
+        record["true"] = {**measures(found.evidence, prior), **_of_tokens(found)}
+        if self._config.correct and sample.counter is not None and sample.right is not None and not correct:
+            corrected = correct_hallucination(
+                self._vlm, image, found, label=sample.right, max_tokens=self._config.max_tokens
+            )
+            removed = corrected.removed_area
+            record["corrected"] = None if corrected.answer is None else corrected.answer.strip()
+            record["true"]["removed_area"] = 1.0 if removed is None else removed
+            record["true"][f"correction_rate@{_WITHIN}"] = correction_rate([removed], _WITHIN) == 1
+        picture = plan.folder / plan.picture(sample)
+        found.save(picture.with_name(f"{picture.stem}-answer"))
+        save_picture(picture, np.asarray(image), found.evidence, prior)
+        return {**record, "evidence_file": plan.picture(sample)}
+
+    def _explained(self, sample: ImageTextSample, image: Image.Image) -> GenerationEvidence:
+        return explain_generation(
+            self._vlm,
+            image,
+            sample.prompt,
+            answer=sample.answer,
+            tokens=sample.tokens,
+            counter=sample.counter,
+            regions=self._config.cut(),
+            fill=self._config.fill,
+            search=parse_search(self._config.search),
+            max_tokens=self._config.max_tokens,
+        )
+
+
+def _of_tokens(found: GenerationEvidence) -> dict[str, Any]:
+    """What is measured on single tokens of an answer."""
+    curves = {name: torch.from_numpy(getattr(found, name)) for name in ("insertion", "deletion", "empty", "full")}
+    axis = area_axis(torch.from_numpy(np.diff(found.evidence.areas, prepend=0.0)))
+    faithful = answer_faithfulness(**curves, area=axis, counted=torch.from_numpy(found.sensitive))
+    of_sensitive = {} if faithful is None else asdict(faithful)
+    return {
+        "influence": float(found.influence.mean()),
+        "sensitive_tokens": float(found.sensitive.mean()),
+        **{f"{name}_sensitive": of_sensitive.get(name) for name in _SENSITIVE},
+    }
+
+
+def _facts(sample: ImageTextSample) -> dict[str, Any]:
+    return {
+        "id": sample.id,
+        "split": sample.split,
+        "group": sample.group,
+        "prompt": sample.prompt,
+        "label": sample.right,
+        "predicted": None,
+        "correct": None,
+        "p_label": None,
+        "p_predicted": None,
+        "explained": None,
+        "corrected": None,
+        "true": None,
+        "evidence_file": None,
+        "error": None,
+    }
