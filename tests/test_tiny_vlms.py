@@ -170,6 +170,23 @@ def test_an_answer_continues_the_prompt(vlm):
     assert ask(processor, image, answer="A dog.")["input_ids"].shape[1] > ask(processor, image)["input_ids"].shape[1]
 
 
+def test_what_the_assistant_said_is_marked(vlm):
+    processor = vlm[1]
+    said = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "A dog."}]
+    tokens = processor.tokenizer.apply_chat_template(
+        said, chat_template=processor.chat_template, return_assistant_tokens_mask=True, return_dict=True
+    )
+    marked = [token for token, is_said in zip(tokens["input_ids"], tokens["assistant_masks"], strict=True) if is_said]
+    assert processor.tokenizer.decode(marked).startswith("A dog.")
+
+
+def test_images_stand_where_the_family_puts_them(vlm, family):
+    processor = vlm[1]
+    content = [{"type": "text", "text": "This:"}, {"type": "image"}]
+    prompt = processor.apply_chat_template([{"role": "user", "content": content}])
+    assert (prompt.index(processor.image_token) < prompt.index("This:")) == family.startswith("llava")
+
+
 def test_placeholders_are_one_token_each_and_known_to_the_config(vlm):
     model, processor = vlm
     ids = ask(processor, photograph(SIZES["landscape"]))["input_ids"][0]
@@ -221,12 +238,14 @@ def test_transformers_is_as_it_was():
     from transformers import processing_utils
     from transformers.models.auto import video_processing_auto
     from transformers.models.smolvlm import processing_smolvlm
+    from transformers.utils.import_utils import is_torchvision_available
 
     modules = (processing_utils.transformers_module, video_processing_auto, processing_smolvlm)
     before = [dict(vars(module)) for module in modules]
     with pytest.raises(KeyError), images_only():
         raise KeyError
     assert [dict(vars(module)) for module in modules] == before
+    assert hasattr(modules[0], "VideoProcessorMixin") == is_torchvision_available()  # nor left by an earlier test
 
 
 def test_loads_the_files_of_a_hub_checkpoint(tmp_path):
