@@ -40,28 +40,45 @@ class Demo:
 
 @dataclass(frozen=True, kw_only=True)
 class Explain:
-    """Which regions of an image carry the decision?
+    """Which regions of an image carry the decision, or the answer?
 
-    Writes a picture (PNG), the numbers (JSON) and the regions (NPZ) per image.
+    Writes a picture (PNG), the numbers (JSON) and the regions (NPZ) per image. With --prompt the model is a
+    vision-language model, and what it says is explained.
 
     Try:
       wherenot explain cat.jpg --model efficientnet-lite0
       wherenot explain *.jpg --model google/vit-base-patch16-224 --target "tabby cat"
       wherenot explain cat.jpg --model runs/mine --max-regions 10 --search fast
+      wherenot explain shot.png --model Qwen/Qwen2.5-VL-3B-Instruct --prompt "Where is the sign?" --tokens word:left
     """
 
     images: Positional[tuple[Path, ...]]
     """Photographs."""
     model: str
     """A run folder, efficientnet-lite0, timm:NAME, or a transformers id or path."""
+    prompt: str | None = None
+    """What the user says to a vision-language model; its answer is explained."""
+    answer: str | None = None
+    """What the model is taken to say; left out, what it generates."""
+    tokens: str = "answer"
+    """Which tokens of the answer: all, answer (all but thoughts), sensitive (those that need the image), word:cat,
+    regex:EXPRESSION, field:POINT (of a JSON answer), 3 or 3:7."""
+    counter: str | None = None
+    """A word that would contradict the answer, such as No: which regions speak for it?"""
+    max_tokens: int = 128
+    """Longest answer that is generated."""
+    boxes: Path | None = None
+    """With --prompt: JSON file with a list of boxes [left, top, right, bottom] in pixels, such as the elements of a
+    screen; regions are these, and cells of what lies between."""
     classes: tuple[str, ...] = ()
     """CLIP and SigLIP: the names to choose from; other models have classes of their own."""
     target: str | None = None
     """Class to explain, by name or number; left out, what the model predicts."""
     partition: str = "slico:50"
     """How images are cut: slico:50, grid:7x7, opencv-slico:50 or seeds:50."""
-    fill: FillName = "mean"
-    """What hidden pixels show; drop: hidden patches of a vision transformer leave its sequence."""
+    fill: FillName | None = None
+    """What hidden pixels show; left out, mean, or black for a vision-language model. drop: hidden patches of a vision
+    transformer leave its sequence."""
     search: SearchName = "exact"
     """How the order is found: exact; fast or turbo for a third of the forwards or less; the rest is to compare."""
     max_regions: int | None = None

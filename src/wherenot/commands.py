@@ -91,11 +91,18 @@ def run_explain(command: cli.Explain) -> None:
     """Explain photographs, one after the other; those done are kept when a later one fails."""
     if not command.images:
         raise ValueError("explain: name at least one photograph.")
+    for path in command.images:
+        read_photograph(path)  # every file is looked at before the first hour of search
+    if command.prompt is not None:
+        from wherenot.explain_answers import run_explain_answers
+
+        run_explain_answers(command)
+        return
+    if command.answer is not None or command.counter is not None or command.boxes is not None:
+        raise ValueError("explain: --answer, --counter and --boxes are for vision-language models; give --prompt, too.")
     classifier = load_classifier(command.model, classes=command.classes)
     target = None if command.target is None else classifier.class_index(command.target)
     folder = RunFolder(command.out)
-    for path in command.images:
-        read_photograph(path)  # every file is looked at before the first hour of search
     for path in command.images:
         name = picture_name(path, command.images)
         evidence = explain_photograph(
@@ -104,7 +111,7 @@ def run_explain(command: cli.Explain) -> None:
             folder.path / name,
             target=target,
             partition=command.partition,
-            fill=command.fill,
+            fill=command.fill or "mean",
             search=command.search,
             max_regions=command.max_regions,
         )

@@ -34,8 +34,8 @@ class Question:
         prompt: What the user says.
         answer: What the model is taken to say; None lets it generate greedily.
         tokens: Which tokens of the answer (`tokens.choose_tokens`).
-        counter: A word that would contradict the answer ("No"); its first token's probability is then read in place of
-            the first chosen token's, so that the evidence found is evidence against what the model said.
+        counter: A word that would contradict the answer ("No"). Then only the first chosen token counts, and in its
+            place the counter's first token is read: the evidence found speaks against what was said.
     """
 
     prompt: str
@@ -182,9 +182,10 @@ def _asked(vlm: VisionLanguageModel, encoding: Encoding, question: Question, fil
     chosen = choose_tokens(pieces, question.tokens, full=full, empty=empty)
     targets = [answer[place] for place in chosen]
     if question.counter is not None:
+        chosen = chosen[:1]
         said = pieces[chosen[0]]
         blank = said[: len(said) - len(said.lstrip())]
-        targets[0] = vlm.answer_ids(encoding, blank + question.counter)[0]
+        targets = vlm.answer_ids(encoding, blank + question.counter)[:1]
         if targets[0] == answer[chosen[0]]:
             raise ValueError(
                 f"explain_generation: {question.counter!r} begins with the same token as what the model says, "
