@@ -229,16 +229,24 @@ class VisionLanguageModel:
 
     def _process(self, image: Image.Image, prompt: str, images: dict[str, Any] | None = None) -> Inputs:
         said = [{"type": "image", "image": image.convert("RGB")}, {"type": "text", "text": prompt}]
-        with images_only():
-            made = self.processor.apply_chat_template(
-                [{"role": "user", "content": said}],
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-                processor_kwargs={"images_kwargs": images or {}},
-            )
-        return {name: value for name, value in made.items() if isinstance(value, Tensor)}
+        try:
+            with images_only():
+                made = self.processor.apply_chat_template(
+                    [{"role": "user", "content": said}],
+                    add_generation_prompt=True,
+                    tokenize=True,
+                    return_dict=True,
+                    return_tensors="np",  # PaliGemma's processor cannot make tensors without a warning of numpy's
+                    processor_kwargs={"images_kwargs": images or {}},
+                )
+        except ValueError as error:
+            raise ValueError(
+                f"encode: the processor of {self.name} refuses the image with the prompt {prompt!r} ({error}). Its "
+                "chat template must put one image where it belongs."
+            ) from error
+        arrays = {name: torch.from_numpy(value) for name, value in made.items() if isinstance(value, np.ndarray)}
+        arrays.pop("labels", None)  # PaliGemma's, for training
+        return arrays
 
 
 def load_vlm(
