@@ -160,7 +160,7 @@ class Compare:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class BenchSearch:
     """Measure the searches: forwards, quality against the plain loop, and time.
 
     Goes on where it stopped when called again with the same settings.
@@ -170,8 +170,6 @@ class Bench:
       wherenot bench search --against authors --out runs/bench
     """
 
-    what: Positional[Literal["search"]]
-    """What is measured."""
     model: str = "efficientnet-lite0"
     """A run folder, efficientnet-lite0, or a transformers id or path."""
     images: str | None = None
@@ -192,6 +190,46 @@ class Bench:
     """Run the timed forwards through torch.compile."""
     out: Path | None = None
     """Run folder; left out, runs/bench-search-MODEL."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchMllm:
+    """Measure how answers of a vision-language model are explained, against the authors' way: time and memory.
+
+    The model is a Qwen2.5-VL of the given size with random weights. Goes on where it stopped when called again with
+    the same settings.
+
+    Try:
+      wherenot bench mllm --size tiny
+      wherenot bench mllm --size 3b --device cuda --partition grid:7x7
+    """
+
+    size: Literal["tiny", "0.4b", "3b", "7b"] = "0.4b"
+    """About how many weights."""
+    image: Path | None = None
+    """Picture to ask about; left out, a photograph of 504 x 252 px."""
+    partition: str = "grid:4x4"
+    """How it is cut."""
+    max_regions: int = 3
+    """Regions to find."""
+    device: str = "cpu"
+    """cpu, or cuda: then weights are in bfloat16."""
+    chunk: int | None = None
+    """Masked images per forward; left out, by device and image size."""
+    out: Path | None = None
+    """Run folder; left out, runs/bench-mllm-SIZE."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure searches, or how answers are explained.
+
+    Try:
+      wherenot bench search --limit 4 --timed 2
+      wherenot bench mllm --size tiny
+    """
+
+    action: Annotated[BenchSearch, subcommand("search")] | Annotated[BenchMllm, subcommand("mllm")]
 
 
 @dataclass(frozen=True, kw_only=True)
