@@ -80,22 +80,21 @@ def sized_vlm(size: Size, *, device: str, precision: torch.dtype, seed: int = 0)
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     text, vision = _SHAPES[size]["text"], _SHAPES[size]["vision"]
-    head = text["hidden_size"] // text["num_attention_heads"]
-    tied = size != "7b"
-    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [head // 8, 3 * head // 16, 3 * head // 16]}
+    width = text["hidden_size"] // text["num_attention_heads"]
+    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [width // 8, 3 * width // 16, 3 * width // 16]}
     known = model.config.to_dict()
     config = Qwen2_5_VLConfig(
         **{
             **known,
             "text_config": {
                 **known["text_config"], **text, "vocab_size": _VOCABULARY, "rope_parameters": rope,
-                "layer_types": None, "num_key_value_heads": 2 if tied else 4, "tie_word_embeddings": tied,
+                "layer_types": None, "num_key_value_heads": 4 if size == "7b" else 2, "tie_word_embeddings": False,
             },
             "vision_config": {
                 **known["vision_config"], **vision, "out_hidden_size": text["hidden_size"], "window_size": 112,
                 "fullatt_block_indexes": [vision["depth"] // 4 * step - 1 for step in (1, 2, 3, 4)],
             },
-            "tie_word_embeddings": tied,
+            "tie_word_embeddings": False,
         }
     )  # fmt: skip
     processor.image_processor.size = {"shortest_edge": 4 * 28 * 28, "longest_edge": 16_384 * 28 * 28}
@@ -107,6 +106,12 @@ def sized_vlm(size: Size, *, device: str, precision: torch.dtype, seed: int = 0)
             large = Qwen2_5_VLForConditionalGeneration(config)
         finally:
             torch.set_default_dtype(before)
+        # As likely as in a trained model are only tokens that the tokenizer knows; of all 151,936 none would matter.
+        head = large.get_output_embeddings().weight
+        with torch.no_grad():
+            words = len(model.get_output_embeddings().weight)
+            head[:words].normal_(std=2 * head.shape[1] ** -0.5)
+            head[words:].normal_(std=0.1 * head.shape[1] ** -0.5)
     return VisionLanguageModel(large.eval(), processor)
 
 
