@@ -107,9 +107,9 @@ def sized_vlm(size: Size, *, device: str, precision: torch.dtype, seed: int = 0)
         finally:
             torch.set_default_dtype(before)
         # As likely as in a trained model are only tokens that the tokenizer knows; of all 151,936 none would matter.
-        head = large.get_output_embeddings().weight
+        head = large.lm_head.weight
         with torch.no_grad():
-            words = len(model.get_output_embeddings().weight)
+            words = known["text_config"]["vocab_size"]
             head[:words].normal_(std=2 * head.shape[1] ** -0.5)
             head[words:].normal_(std=0.1 * head.shape[1] ** -0.5)
     return VisionLanguageModel(large.eval(), processor)
