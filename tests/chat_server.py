@@ -65,7 +65,9 @@ class ChatServer:
             "choices": [{"index": 0, "finish_reason": "stop", "message": self.message(made), "logprobs": None}],
         }
         if body.get("logprobs"):
-            content = [self.entry(token, row, body.get("top_logprobs") or 0) for token, row in zip(made, tops)]
+            content = [
+                self.entry(token, row, body.get("top_logprobs") or 0) for token, row in zip(made, tops, strict=True)
+            ]
             reply["choices"][0]["logprobs"] = {"content": content}
         if self.kind == VLLM and body.get("prompt_logprobs") is not None:
             reply["prompt_logprobs"] = self.prompt_logprobs(rows, start, ids)
@@ -104,10 +106,10 @@ class ChatServer:
         return made, rows[: len(made)]
 
     def entry(self, token, row, top):
-        likeliest = row.topk(top)
+        likeliest = row.topk(min(top, len(row)))
         tops = [
             {"token": self.vlm.text([int(other)]), "logprob": float(logprob), "bytes": None}
-            for logprob, other in zip(likeliest.values, likeliest.indices)
+            for logprob, other in zip(likeliest.values, likeliest.indices, strict=True)
         ]
         return {"token": self.vlm.text([token]), "logprob": float(row[token]), "bytes": None, "top_logprobs": tops}
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from wherenot.endpoint.errors import EndpointError, NoLogProbabilities, NotContinued
+from wherenot.endpoint.errors import EndpointError, NoLogProbabilities
 from wherenot.endpoint.questions import (
     Dialect,
     NextToken,
@@ -35,13 +35,17 @@ class AnswerTokens:
         pieces: What each token adds; joined they are the answer.
         tokens: The tokens as the server writes them.
         readable: Whether the probability of each can be read.
+        continued: Whether the endpoint goes on with an answer that is begun for it.
         dialect: How the endpoint is asked about them.
+        tokens_each: Tokens that the largest request about them has cost.
     """
 
     pieces: tuple[str, ...]
     tokens: tuple[str, ...]
     readable: tuple[bool, ...]
+    continued: bool = True
     dialect: Dialect
+    tokens_each: int = 0
 
     def facts(self) -> dict[str, Any]:
         """As JSON can write it."""
@@ -51,43 +55,40 @@ class AnswerTokens:
     def from_facts(cls, facts: dict[str, Any]) -> AnswerTokens:
         """What `facts` gave."""
         lists = {name: tuple(facts[name]) for name in ("pieces", "tokens", "readable")}
-        return cls(**lists, dialect=Dialect(**facts["dialect"]))
+        return cls(**{**facts, **lists, "dialect": Dialect(**facts["dialect"])})
 
 
-def learn_answer(
-    inquiry: Inquiry, answer: str | None, *, max_tokens: int, explained: Callable[[Sequence[str]], Sequence[int]]
-) -> AnswerTokens:
+def learn_answer(inquiry: Inquiry, answer: str | None, *, max_tokens: int) -> AnswerTokens:
     """Let a model say its answer, or take one, and find out what its tokens are and how they can be read.
 
     Args:
         inquiry: Puts the questions; what they bring about the whole image is kept.
         answer: What the model is taken to say; None lets it generate.
         max_tokens: Longest answer that is generated.
-        explained: Places of the tokens that will be read, given the pieces.
 
     Raises:
-        EndpointError: If it says nothing, gives no log-probabilities, or does not go on with an answer.
+        EndpointError: If it says nothing, or gives no log-probabilities.
     """
-    generated = None
-    limit = Dialect().limit
+    limit, generated = Dialect().limit, None
     if answer is None:
         limit, generated = _generate(inquiry, max_tokens)
     failed: EndpointError | None = None
+    found: AnswerTokens | None = None
     for dialect in _DIALECTS[inquiry.endpoint.config.reading]:
         for spoken_as in _with_limits(replace(dialect, limit=limit)):
             try:
-                if dialect.whole:
-                    text = generated.answer if generated else (answer or "").strip()
-                    return _whole(inquiry, text, spoken_as)
-                if generated:
-                    return _continued(inquiry, generated, spoken_as, explained)
-                return _walked(inquiry, (answer or "").strip(), spoken_as)
+                found = _read_as(inquiry, generated or (answer or "").strip(), spoken_as)
             except EndpointError as error:
-                if not (isinstance(error, NoLogProbabilities | NotContinued) or error.may_be_the_fields):
+                if not (isinstance(error, NoLogProbabilities) or error.may_be_the_fields):
                     raise
                 failed = error
-                if not _wants_other_limit(error):
-                    break
+                if _wants_other_limit(error):
+                    continue
+            break
+        if found is not None and found.continued:
+            break
+    if found is not None:
+        return replace(found, tokens_each=inquiry.endpoint.largest)
     assert failed is not None
     raise failed.of(inquiry.endpoint.name) if isinstance(failed, NoLogProbabilities) else failed
 
@@ -146,6 +147,13 @@ def _generated(inquiry: Inquiry, reply: Reply) -> _Generated:
     )
 
 
+def _read_as(inquiry: Inquiry, said: _Generated | str, dialect: Dialect) -> AnswerTokens:
+    """The tokens of an answer, generated or given, as a dialect lets them be read."""
+    if dialect.whole:
+        return _whole(inquiry, said if isinstance(said, str) else said.answer, dialect)
+    return _walked(inquiry, said, dialect) if isinstance(said, str) else _continued(inquiry, said, dialect)
+
+
 def _whole(inquiry: Inquiry, answer: str, dialect: Dialect) -> AnswerTokens:
     """One request tells all tokens and their probabilities, if the endpoint reads the prompt's."""
     question = WholeAnswer(answer)
@@ -158,41 +166,48 @@ def _whole(inquiry: Inquiry, answer: str, dialect: Dialect) -> AnswerTokens:
     return AnswerTokens(pieces=tuple(found[1]), tokens=tokens, readable=tuple([True] * len(tokens)), dialect=dialect)
 
 
-def _continued(
-    inquiry: Inquiry, generated: _Generated, dialect: Dialect, explained: Callable[[Sequence[str]], Sequence[int]]
-) -> AnswerTokens:
-    """The tokens as they were generated, if the endpoint goes on with the beginning of the answer as it did itself."""
+def _continued(inquiry: Inquiry, generated: _Generated, dialect: Dialect) -> AnswerTokens:
+    """The tokens as they were generated, each to be looked up after those before it.
+
+    Some of them are, to see whether the endpoint goes on with the beginning of an answer as it did on its own.
+    """
     readable = readable_alone(generated.pieces)
-    everything = inquiry.pictures.everything
-    sure = [
-        place
-        for place in explained(generated.pieces)
-        if place > 0 and readable[place] and generated.probabilities[place] > _SURE
-    ][:_LOOKED_AT]
+    everything, top = inquiry.pictures.everything, inquiry.endpoint.config.top_logprobs
+    likely = [place for place, probability in enumerate(generated.probabilities) if probability > _SURE]
+    looked_at = [place for place in likely if place > 0 and readable[place]][:_LOOKED_AT]
     readings: dict[str, float] = {}
-    for place in sure:
-        said, token = "".join(generated.pieces[:place]), generated.tokens[place]
-        question = NextToken(str(place), said, token, inquiry.endpoint.config.top_logprobs)
+    for place in looked_at:
+        question = NextToken(str(place), "".join(generated.pieces[:place]), generated.tokens[place], top)
         readings |= question.read(inquiry.reply(everything, question, dialect, probing=True)) or {}
-    agree = [readings.get(str(place), 0.0) > generated.probabilities[place] / 2 for place in sure]
-    if 2 * sum(agree) < len(sure):
-        raise _not_continued(inquiry)
-    inquiry.readings.add(everything, readings)
-    return AnswerTokens(pieces=generated.pieces, tokens=generated.tokens, readable=tuple(readable), dialect=dialect)
+    agree = [readings.get(str(place), 0.0) > generated.probabilities[place] / 2 for place in looked_at]
+    continued = 2 * sum(agree) >= len(agree)
+    if continued:
+        inquiry.readings.add(everything, readings)
+    else:
+        readable = [place == 0 and alone for place, alone in enumerate(readable)]
+    return AnswerTokens(
+        pieces=generated.pieces,
+        tokens=generated.tokens,
+        readable=tuple(readable),
+        continued=continued,
+        dialect=dialect,
+    )
 
 
 def _walked(inquiry: Inquiry, answer: str, dialect: Dialect) -> AnswerTokens:
     """The tokens of a given answer, each found among the likeliest after those before it."""
-    if not answer:
-        raise ValueError("explain: the answer to explain is empty.")
     everything, top = inquiry.pictures.everything, inquiry.endpoint.config.top_logprobs
     pieces: list[str] = []
     tokens: list[str] = []
     found: list[bool] = []
     readings: dict[str, float] = {}
+    first: dict[str, float] = {}
+    ignored = False
     while len(said := "".join(pieces)) < len(answer):
         question = NextToken(str(len(pieces)), said, "", top)
         likeliest = likeliest_next(inquiry.reply(everything, question, dialect, probing=True)) or {}
+        first = first or likeliest
+        ignored = ignored or (bool(said) and _alike(likeliest, first))
         best = next_piece(likeliest, answer[len(said) :])
         token, piece = best or [words(answer[len(said) :])[0]] * 2
         found.append(best is not None)
@@ -200,10 +215,23 @@ def _walked(inquiry: Inquiry, answer: str, dialect: Dialect) -> AnswerTokens:
             readings[str(len(pieces))] = likeliest[token]
         tokens.append(token)
         pieces.append(piece)
-    if len(found) > 1 and not any(found[1:]):
-        raise _not_continued(inquiry)
-    inquiry.readings.add(everything, readings)
-    return AnswerTokens(pieces=tuple(pieces), tokens=tuple(tokens), readable=tuple(found), dialect=dialect)
+    continued = len(found) == 1 or (any(found[1:]) and not ignored)
+    if continued:
+        inquiry.readings.add(everything, readings)
+    else:
+        found = [place == 0 and alone for place, alone in enumerate(found)]
+    return AnswerTokens(
+        pieces=tuple(pieces),
+        tokens=tuple(tokens),
+        readable=tuple(found),
+        continued=continued,
+        dialect=dialect,
+    )
+
+
+def _alike(likeliest: dict[str, float], others: dict[str, float]) -> bool:
+    """Whether two places have the same likeliest tokens, as where an endpoint does not see what was said before."""
+    return likeliest.keys() == others.keys() and all(abs(likeliest[each] - others[each]) < 1e-3 for each in others)
 
 
 def _with_limits(dialect: Dialect) -> Iterator[Dialect]:
@@ -215,10 +243,3 @@ def _with_limits(dialect: Dialect) -> Iterator[Dialect]:
 
 def _wants_other_limit(error: EndpointError) -> bool:
     return error.status == 400 and "max_completion_tokens" in str(error)
-
-
-def _not_continued(inquiry: Inquiry) -> NotContinued:
-    return NotContinued(
-        f"explain: {inquiry.endpoint.name} does not go on with an answer that is begun for it, so only the first token "
-        "can be explained (--tokens 0); or the words of the answer are not among the likeliest."
-    )

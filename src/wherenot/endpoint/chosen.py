@@ -34,11 +34,6 @@ class ChosenTokens:
     questions: tuple[Question, ...]
 
 
-def places_of(pieces: Sequence[str], choice: str) -> Sequence[int]:
-    """Places that a choice may come to, before anything is known of probabilities."""
-    return range(len(pieces)) if choice == "sensitive" else choose_tokens(pieces, choice)
-
-
 def choose(inquiry: Inquiry, answer: AnswerTokens, choice: str, counter: str | None) -> ChosenTokens:
     """Find the tokens that a choice names, and the questions that read them.
 
@@ -56,13 +51,7 @@ def choose(inquiry: Inquiry, answer: AnswerTokens, choice: str, counter: str | N
     if choice == "sensitive":
         full, empty = (_readings_of_all(inquiry, answer, subset) for subset in (inquiry.pictures.everything, 0))
     places = choose_tokens(answer.pieces, choice, full=full, empty=empty)
-    lost = [answer.pieces[place] or answer.tokens[place] for place in places if not answer.readable[place]]
-    if lost:
-        raise ValueError(
-            f"explain: {', '.join(map(repr, lost[:5]))} of the answer {''.join(answer.pieces)!r} cannot be read from "
-            f"{inquiry.endpoint.name}: not among its {inquiry.endpoint.config.top_logprobs} likeliest tokens, or part of "
-            "a character. Choose other tokens (--tokens word:WORD), or let the model give the answer itself."
-        )
+    _check_readable(inquiry, answer, places)
     names = [str(place) for place in places]
     targets = [answer.pieces[place] for place in places]
     questions = _questions(inquiry, answer, places[1:] if counter else places)
@@ -70,6 +59,26 @@ def choose(inquiry: Inquiry, answer: AnswerTokens, choice: str, counter: str | N
         targets[0], names[0] = _counter_text(answer, places[0], counter), f"{places[0]}:{counter}"
         questions = [_counter_question(inquiry, answer, places[0], targets[0], names[0]), *questions]
     return ChosenTokens(places=tuple(places), targets=tuple(targets), names=tuple(names), questions=tuple(questions))
+
+
+def _check_readable(inquiry: Inquiry, answer: AnswerTokens, places: Sequence[int]) -> None:
+    lost = [answer.pieces[place] or answer.tokens[place] for place in places if not answer.readable[place]]
+    if not lost:
+        return
+    name, top = inquiry.endpoint.name, inquiry.endpoint.config.top_logprobs
+    why = (
+        f"they are not among its {top} likeliest tokens, or parts of a character. Choose other tokens (--tokens "
+        "word:WORD), or let the model give the answer itself."
+    )
+    if not answer.continued:
+        why = (
+            "it does not go on with an answer that is begun for it, or these words are not among its "
+            f"{top} likeliest. What it says first can still be explained: --tokens 0."
+        )
+    raise ValueError(
+        f"explain: {name} does not tell how likely {', '.join(map(repr, lost[:5]))} of the answer "
+        f"{''.join(answer.pieces)!r} {'is' if len(lost) == 1 else 'are'}: {why}"
+    )
 
 
 def _questions(inquiry: Inquiry, answer: AnswerTokens, places: Sequence[int]) -> list[Question]:

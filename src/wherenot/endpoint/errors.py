@@ -38,10 +38,6 @@ class NoLogProbabilities(EndpointError):
         return self if text.startswith("explain: ") else NoLogProbabilities(f"explain: {who} {text} {advice}")
 
 
-class NotContinued(EndpointError):
-    """An endpoint answers anew where it should have gone on with the beginning of an answer."""
-
-
 class BudgetSpent(EndpointError):
     """The next request might cost more tokens than are left to spend."""
 

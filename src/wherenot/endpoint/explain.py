@@ -12,7 +12,7 @@ from jaxtyping import Int
 from PIL import Image
 
 from wherenot.endpoint.answers import AnswerTokens, learn_answer
-from wherenot.endpoint.chosen import ChosenTokens, choose, places_of
+from wherenot.endpoint.chosen import ChosenTokens, choose
 from wherenot.endpoint.client import Endpoint
 from wherenot.endpoint.config import EndpointConfig
 from wherenot.endpoint.cost import EndpointCost, endpoint_cost
@@ -103,7 +103,7 @@ def explain_endpoint(
     inquiry = Inquiry(endpoint, pictures, prompt, kept)
     climb: _Climb | None = None
     try:
-        said = _answer(inquiry, answer, tokens, max_tokens)
+        said = _answer(inquiry, answer, max_tokens)
         chosen = choose(inquiry, said, tokens, counter)
         if on_cost is not None:
             on_cost(
@@ -123,13 +123,14 @@ def explain_endpoint(
         raise
 
 
-def _answer(inquiry: Inquiry, answer: str | None, tokens: str, max_tokens: int) -> AnswerTokens:
+def _answer(inquiry: Inquiry, answer: str | None, max_tokens: int) -> AnswerTokens:
     """The answer as it was found before, or as it is found now."""
-    readings = inquiry.readings
-    if readings.answer is not None:
-        return AnswerTokens.from_facts(readings.answer)
-    said = learn_answer(inquiry, answer, max_tokens=max_tokens, explained=lambda pieces: places_of(pieces, tokens))
-    readings.set_answer(said.facts())
+    endpoint, readings = inquiry.endpoint, inquiry.readings
+    if readings.answer is None:
+        readings.set_answer(learn_answer(inquiry, answer, max_tokens=max_tokens).facts())
+    assert readings.answer is not None
+    said = AnswerTokens.from_facts(readings.answer)
+    endpoint.largest = max(endpoint.largest, said.tokens_each)
     return said
 
 
