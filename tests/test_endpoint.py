@@ -105,8 +105,9 @@ def test_the_tokens_of_a_given_answer_are_found(llava, kind, tmp_path):
     server = ChatServer(llava, kind)
     config = EndpointConfig(top_logprobs=EVERY)
     with serving(server) as url:
-        found = through(server, url, tmp_path, answer="A dog on grass.", tokens="2:5", config=config)
-    assert_same(found, explain_generation(llava, IMAGE, "What?", answer="A dog on grass.", tokens="2:5", regions=GRID))
+        found = through(server, url, tmp_path, answer="or] th]", tokens="1:3", config=config)
+    assert found.pieces == ("or", "]", " th", "]")
+    assert_same(found, explain_generation(llava, IMAGE, "What?", answer="or] th]", tokens="1:3", regions=GRID))
 
 
 @pytest.mark.parametrize("kind", [VLLM, PLAIN])

@@ -171,7 +171,7 @@ def _continued(inquiry: Inquiry, generated: _Generated, dialect: Dialect) -> Ans
 
     Some of them are, to see whether the endpoint goes on with the beginning of an answer as it did on its own.
     """
-    readable = readable_alone(generated.pieces)
+    readable = readable_alone(generated.pieces, generated.tokens)
     everything, top = inquiry.pictures.everything, inquiry.endpoint.config.top_logprobs
     likely = [place for place, probability in enumerate(generated.probabilities) if probability > _SURE]
     looked_at = [place for place in likely if place > 0 and readable[place]][:_LOOKED_AT]
@@ -180,7 +180,7 @@ def _continued(inquiry: Inquiry, generated: _Generated, dialect: Dialect) -> Ans
         question = NextToken(str(place), "".join(generated.pieces[:place]), generated.tokens[place], top)
         readings |= question.read(inquiry.reply(everything, question, dialect, probing=True)) or {}
     agree = [readings.get(str(place), 0.0) > generated.probabilities[place] / 2 for place in looked_at]
-    continued = 2 * sum(agree) >= len(agree)
+    continued = 4 * sum(agree) >= 3 * len(agree)
     if continued:
         inquiry.readings.add(everything, readings)
     else:

@@ -34,8 +34,12 @@ def spell(tokens: Sequence[str], answer: str) -> tuple[int, list[str]] | None:
     """
     most = len(answer.encode(errors="replace"))  # a token has a byte at least
     for first in range(len(tokens) - 1, max(-1, len(tokens) - 1 - most), -1):
-        if (pieces := _forward(tokens[first:], answer)) is not None:
-            return first, pieces
+        if (pieces := _forward(tokens[first:], answer)) is None:
+            continue
+        # The first character of the answer may begin in tokens before the one that completes it.
+        while _is_part(tokens[first]) and first > 0 and _is_part(tokens[first - 1]):
+            first, pieces = first - 1, ["", *pieces]
+        return first, pieces
     return None
 
 
@@ -45,20 +49,19 @@ def _forward(tokens: Sequence[str], answer: str) -> list[str] | None:
     at = broken = 0  # characters spelled; tokens just passed that are parts of characters
     for token in tokens:
         known = plain(token).strip(_BROKEN)
-        broken += token.startswith(_BROKEN)
-        if known:
-            start = _find(answer, known, at, broken)
-            if start is None:
-                return None
-            begins, ends = start
-            if broken and pieces and begins > at:
-                pieces[-1], at = answer[at:begins], begins
-            pieces.append(answer[at:ends])
-            at, broken = ends, int(token.endswith(_BROKEN))
-        else:
+        broken += token.startswith(_BROKEN) or not token
+        if not known:
             pieces.append("")
-            broken += not token
-    if at < len(answer) and 0 < len(answer) - at <= broken and pieces:
+            continue
+        if (found := _find(answer, known, at, broken)) is None:
+            return None
+        begins, ends = found
+        if begins > at and not token.startswith(_BROKEN):
+            pieces[-1] += answer[at:begins]
+            at = begins
+        pieces.append(answer[at:ends])
+        at, broken = ends, int(token.endswith(_BROKEN))
+    if _may_be_broken(answer[at:], broken):
         pieces[-1] += answer[at:]
         at = len(answer)
     return pieces if at == len(answer) else None
@@ -71,6 +74,8 @@ def _find(answer: str, known: str, at: int, broken: int) -> tuple[int, int] | No
         Where it begins, a lost blank before it included, and where it ends.
     """
     for skipped in range(broken + 1):
+        if skipped and not _may_be_broken(answer[at : at + skipped], broken):
+            break
         for text in dict.fromkeys((known, known.lstrip())):
             if text and answer.startswith(text, at + skipped):
                 return at + skipped, at + skipped + len(text)
@@ -110,6 +115,22 @@ def next_piece(likeliest: Iterable[str], rest: str) -> tuple[str, str] | None:
     return best
 
 
-def readable_alone(pieces: Sequence[str]) -> list[bool]:
-    """Whether each token begins and ends between two characters, so that what stands before it can be written."""
-    return [bool(piece) and (place == 0 or bool(pieces[place - 1])) for place, piece in enumerate(pieces)]
+def readable_alone(pieces: Sequence[str], tokens: Sequence[str]) -> list[bool]:
+    """Whether each token begins and ends between two characters, so that what stands before it can be written.
+
+    Args:
+        pieces: What each adds to the answer.
+        tokens: The same as a server writes them.
+    """
+    whole = [bool(piece and token) and _BROKEN not in token for piece, token in zip(pieces, tokens, strict=True)]
+    begins = [True, *(bool(token) and not token.endswith(_BROKEN) for token in tokens)]
+    return [fine and begin for fine, begin in zip(whole, begins[: len(whole)], strict=True)]
+
+
+def _may_be_broken(text: str, tokens: int) -> bool:
+    """Whether so many tokens may be parts of the characters of a text; an ASCII character has no parts."""
+    return 0 < len(text) <= tokens and all(ord(character) > 127 for character in text)
+
+
+def _is_part(token: str) -> bool:
+    return not token.strip(_BROKEN)
