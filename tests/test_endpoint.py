@@ -234,6 +234,61 @@ def test_it_goes_on_where_it_stopped(llava, tmp_path):
     assert GenerationEvidence.load(tmp_path / "so_far").answer == expected.answer
 
 
+def test_an_interruption_leaves_what_was_found(llava, tmp_path):
+    server, partial, shown = ChatServer(llava), [], []
+
+    def interrupt(number):
+        shown.append(number)
+        if sum(shown) > 9:
+            raise KeyboardInterrupt
+
+    with serving(server) as url:
+        with pytest.raises(KeyboardInterrupt):
+            through(server, url, tmp_path, on_forward=interrupt, on_partial=partial.append)
+        before = len(server.asked)
+        found = through(server, url, tmp_path)
+    assert partial[0].evidence.order.tolist() == found.evidence.order[: len(partial[0].evidence.order)].tolist()
+    assert len(server.asked) < before + 10
+
+
+def test_an_endpoint_without_log_probabilities_or_words(llava, tmp_path):
+    server = ChatServer(llava, PLAIN)
+
+    def wordless(body, **message):
+        _, _, content = server.answer(body)
+        said = json.loads(content)
+        said["choices"][0] |= message
+        return 200, {}, json.dumps(said).encode()
+
+    with serving(server) as url:
+        server.always = lambda body: wordless(body, logprobs=None)
+        for answer in (None, "or]"):
+            with pytest.raises(
+                EndpointError, match=r"explain: tiny at http.*/v1 gives no log-prob.* see docs/endpoint"
+            ):
+                through(server, url, tmp_path, answer=answer)
+        server.always = lambda body: wordless(body, message={"role": "assistant", "content": None})
+        with pytest.raises(EndpointError, match=r"tiny at http.*/v1 says nothing to 'What\?'; give the answer"):
+            through(server, url, tmp_path)
+        server.always = lambda body: wordless(body, message={"role": "assistant", "content": "something else"})
+        with pytest.raises(EndpointError, match="do not spell its answer 'something else'"):
+            through(server, url, tmp_path)
+
+
+def test_a_model_that_thinks_first(llava, tmp_path):
+    server = ChatServer(llava, PLAIN)
+
+    def thinks(body):
+        _, _, content = server.answer(body)
+        said = json.loads(content)
+        said["choices"][0]["message"]["content"] = "th"  # the last of its tokens
+        return 200, {}, json.dumps(said).encode()
+
+    server.always = thinks
+    with serving(server) as url, pytest.raises(EndpointError, match="thinks before it answers"):
+        through(server, url, tmp_path)
+
+
 def test_readings_are_those_of_one_question(llava, tmp_path):
     server = ChatServer(llava)
     with serving(server) as url:

@@ -90,7 +90,7 @@ def learn_answer(inquiry: Inquiry, answer: str | None, *, max_tokens: int) -> An
     if found is not None:
         return replace(found, tokens_each=inquiry.endpoint.largest)
     assert failed is not None
-    raise failed.of(inquiry.endpoint.name) if isinstance(failed, NoLogProbabilities) else failed
+    raise failed
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,7 @@ def _generated(inquiry: Inquiry, reply: Reply) -> _Generated:
         raise EndpointError(
             f"explain: {inquiry.endpoint.name} says nothing to {inquiry.prompt!r}; give the answer to explain."
         )
-    try:
-        said = tokens_spoken(reply)
-    except NoLogProbabilities as error:
-        raise error.of(inquiry.endpoint.name) from None
+    said = tokens_spoken(reply)
     for closing in range(min(_CLOSING, len(said)) + 1):
         tokens = [token for token, _ in said[: len(said) - closing]]
         if (found := spell(tokens, answer)) is None:

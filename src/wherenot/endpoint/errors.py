@@ -29,13 +29,15 @@ class EndpointError(ValueError):
 
 
 class NoLogProbabilities(EndpointError):
-    """An endpoint answers, but not with the log-probabilities it was asked for."""
+    """An endpoint answers, but not with the log-probabilities it was asked for.
 
-    def of(self, who: str) -> NoLogProbabilities:
-        """The error as one sentence about a model and URL; where it arises, they are not known."""
-        text = str(self)
+    Where it arises nobody knows the endpoint; its words go on after model and URL (`of`).
+    """
+
+    def of(self, who: str) -> str:
+        """The error as a block about model and URL."""
         advice = "vLLM, llama.cpp and OpenAI's models without reasoning give them: see docs/endpoint.md."
-        return self if text.startswith("explain: ") else NoLogProbabilities(f"explain: {who} {text} {advice}")
+        return f"explain: {who} {self} {advice}"
 
 
 class BudgetSpent(EndpointError):

@@ -16,7 +16,7 @@ from wherenot.endpoint.chosen import ChosenTokens, choose
 from wherenot.endpoint.client import Endpoint
 from wherenot.endpoint.config import EndpointConfig
 from wherenot.endpoint.cost import EndpointCost, endpoint_cost
-from wherenot.endpoint.errors import EndpointError
+from wherenot.endpoint.errors import EndpointError, NoLogProbabilities
 from wherenot.endpoint.pictures import MaskedPictures
 from wherenot.endpoint.readings import Readings, fingerprint
 from wherenot.endpoint.score import EndpointScore, Inquiry
@@ -118,8 +118,10 @@ def explain_endpoint(
     except (EndpointError, KeyboardInterrupt) as error:
         if climb is not None and on_partial is not None and (found := climb.so_far()) is not None:
             on_partial(found)
-        if isinstance(error, EndpointError) and kept.known:
-            error.args = (f"{error} What was read is kept in {kept.path}; the same command goes on from there.",)
+        if isinstance(error, EndpointError):
+            text = error.of(endpoint.name) if isinstance(error, NoLogProbabilities) else f"{error}"
+            goes_on = f" What was read is kept in {kept.path}; the same command goes on from there."
+            error.args = (text + goes_on if kept.known else text,)
         raise
 
 

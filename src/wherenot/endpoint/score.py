@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from wherenot.endpoint.client import Endpoint
-from wherenot.endpoint.errors import EndpointError, NoLogProbabilities
+from wherenot.endpoint.errors import EndpointError
 from wherenot.endpoint.pictures import MaskedPictures
 from wherenot.endpoint.questions import Dialect, Question, Reply
 from wherenot.endpoint.readings import Readings
@@ -42,10 +42,7 @@ class Inquiry:
         if not self._unknown(subset, question):
             return
         for _ in range(_TRIES):
-            try:
-                found = question.read(self.reply(subset, question, dialect))
-            except NoLogProbabilities as error:
-                raise error.of(self.endpoint.name) from None
+            found = question.read(self.reply(subset, question, dialect))
             if found is not None:
                 break
         else:
