@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,7 +9,6 @@ from wherenot.endpoint.errors import EndpointError, NoLogProbabilities
 from wherenot.endpoint.questions import (
     Dialect,
     NextToken,
-    Reply,
     WholeAnswer,
     conversation,
     likeliest_next,
@@ -69,22 +67,16 @@ def learn_answer(inquiry: Inquiry, answer: str | None, *, max_tokens: int) -> An
     Raises:
         EndpointError: If it says nothing, or gives no log-probabilities.
     """
-    limit, generated = Dialect().limit, None
-    if answer is None:
-        limit, generated = _generate(inquiry, max_tokens)
+    said = _generate(inquiry, max_tokens) if answer is None else answer.strip()
     failed: EndpointError | None = None
     found: AnswerTokens | None = None
     for dialect in _DIALECTS[inquiry.endpoint.config.reading]:
-        for spoken_as in _with_limits(replace(dialect, limit=limit)):
-            try:
-                found = _read_as(inquiry, generated or (answer or "").strip(), spoken_as)
-            except EndpointError as error:
-                if not (isinstance(error, NoLogProbabilities) or error.may_be_the_fields):
-                    raise
-                failed = error
-                if _wants_other_limit(error):
-                    continue
-            break
+        try:
+            found = _read_as(inquiry, said, dialect)
+        except EndpointError as error:
+            if not (isinstance(error, NoLogProbabilities) or error.may_be_the_fields):
+                raise
+            failed = error
         if found is not None and found.continued:
             break
     if found is not None:
@@ -101,26 +93,17 @@ class _Generated:
     probabilities: tuple[float, ...]
 
 
-def _generate(inquiry: Inquiry, max_tokens: int) -> tuple[str, _Generated]:
-    """The likeliest answer, and what the endpoint calls the limit of its length."""
+def _generate(inquiry: Inquiry, max_tokens: int) -> _Generated:
+    """The likeliest answer, token by token."""
     endpoint, pictures = inquiry.endpoint, inquiry.pictures
-    for dialect in _with_limits(Dialect()):
-        body = {
-            **conversation(pictures.url(pictures.everything), inquiry.prompt, "", dialect),
-            **{"temperature": 0, "logprobs": True, "top_logprobs": endpoint.config.top_logprobs},
-            dialect.limit: max_tokens,
-        }
-        try:
-            reply = endpoint.complete(body)
-        except EndpointError as error:
-            if _wants_other_limit(error) and dialect.limit == Dialect().limit:
-                continue
-            raise
-        return dialect.limit, _generated(inquiry, reply)
-    raise AssertionError("the second limit returns or raises")
-
-
-def _generated(inquiry: Inquiry, reply: Reply) -> _Generated:
+    asked = conversation(pictures.url(pictures.everything), inquiry.prompt, "", Dialect())
+    wanted = {
+        "temperature": 0,
+        "max_tokens": max_tokens,
+        "logprobs": True,
+        "top_logprobs": endpoint.config.top_logprobs,
+    }
+    reply = endpoint.complete({**asked, **wanted})
     answer = spoken(reply).strip()
     if not answer:
         raise EndpointError(
@@ -229,14 +212,3 @@ def _walked(inquiry: Inquiry, answer: str, dialect: Dialect) -> AnswerTokens:
 def _alike(likeliest: dict[str, float], others: dict[str, float]) -> bool:
     """Whether two places have the same likeliest tokens, as where an endpoint does not see what was said before."""
     return likeliest.keys() == others.keys() and all(abs(likeliest[each] - others[each]) < 1e-3 for each in others)
-
-
-def _with_limits(dialect: Dialect) -> Iterator[Dialect]:
-    """The dialect, and the same with the newer name of the limit, which some endpoints demand."""
-    yield dialect
-    if dialect.limit == Dialect().limit:
-        yield replace(dialect, limit="max_completion_tokens")
-
-
-def _wants_other_limit(error: EndpointError) -> bool:
-    return error.status == 400 and "max_completion_tokens" in str(error)

@@ -19,6 +19,7 @@ from wherenot.endpoint.config import EndpointConfig, base_url
 from wherenot.endpoint.errors import BudgetSpent, EndpointError, error_code, refusal, what_it_says
 
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_NEWER = "max_completion_tokens"
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
 _MOST_PATIENCE_S = 600.0  # a server that asks to wait for longer is not waited for
 
@@ -66,6 +67,7 @@ class Endpoint:
         self.url, self.model, self.config = base_url(url), model, config
         self.requests = self.tokens = self.largest = 0
         self._under_way = 0
+        self._limit = "max_tokens"
         self._lock = threading.Lock()
         self._pause_until = 0.0
         self._stopped = threading.Event()
@@ -85,7 +87,8 @@ class Endpoint:
         """Ask for a chat completion.
 
         Args:
-            body: Fields of the request apart from the model's name.
+            body: Fields of the request apart from the model's name. ``max_tokens`` goes under its newer name where the
+                endpoint demands it.
             probing: Whether the endpoint may not understand it; a status of 500 is then no passing failure.
 
         Returns:
@@ -95,14 +98,17 @@ class Endpoint:
             EndpointError: If there is none to be had, saying why and what to do.
             BudgetSpent: If it might cost more tokens than are left.
         """
-        payload = json.dumps({"model": self.model, **body}).encode()
         reserved = self._reserve()
         try:
             for attempt in range(self.config.retries + 1):
                 self._wait()
+                limit = self._limit
                 try:
-                    reply = self._checked(self._send("/chat/completions", payload))
+                    reply = self._checked(self._send("/chat/completions", self._payload(body, limit)))
                 except _Failure as failure:
+                    if failure.status == 400 and _NEWER in failure.what and limit != _NEWER:
+                        self._limit = _NEWER
+                        return self.complete(body, probing=probing)
                     failure.passing &= not (probing and failure.status == 500)
                     if not failure.passing or attempt == self.config.retries:
                         raise self._error(failure, attempt + 1) from None
@@ -113,6 +119,10 @@ class Endpoint:
         finally:
             self._release(reserved)
         raise AssertionError("the last attempt returns or raises")
+
+    def _payload(self, body: Mapping[str, Any], limit: str) -> bytes:
+        renamed = {limit if name == "max_tokens" else name: value for name, value in body.items()}
+        return json.dumps({"model": self.model, **renamed}).encode()
 
     def _send(self, path: str, payload: bytes | None) -> bytes:
         """One request, read to its end within the time limit."""

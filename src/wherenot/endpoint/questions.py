@@ -32,12 +32,10 @@ class Dialect:
     Attributes:
         whole: It gives log-probabilities of a prompt, and so of a whole answer at once.
         continues: It can be told to go on with the last message; otherwise the model itself is asked to.
-        limit: What it calls the most tokens to generate.
     """
 
     whole: bool = False
     continues: bool = True
-    limit: str = "max_tokens"
 
 
 @runtime_checkable
@@ -85,7 +83,7 @@ class NextToken:
 
     def body(self, picture: str, prompt: str, dialect: Dialect) -> dict[str, Any]:
         """One token more, whichever it is: at temperature 1 every server's probabilities are those of the model."""
-        wanted = {"temperature": 1, "top_p": 1, "logprobs": True, "top_logprobs": self.top, dialect.limit: 1}
+        wanted = {"temperature": 1, "top_p": 1, "logprobs": True, "top_logprobs": self.top, "max_tokens": 1}
         return {**conversation(picture, prompt, self.said, dialect), **wanted}
 
     def read(self, reply: Reply) -> dict[str, float] | None:
@@ -120,7 +118,7 @@ class WholeAnswer:
     def body(self, picture: str, prompt: str, dialect: Dialect) -> dict[str, Any]:
         """A token more than the answer has to be generated; it is not read."""
         said = conversation(picture, prompt, self.answer, dialect)
-        return {**said, "temperature": 1, "prompt_logprobs": 0, dialect.limit: 1}
+        return {**said, "temperature": 1, "prompt_logprobs": 0, "max_tokens": 1}
 
     def read(self, reply: Reply) -> dict[str, float] | None:
         """The probabilities of its tokens."""
