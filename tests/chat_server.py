@@ -155,6 +155,7 @@ def serving(server):
             pass
 
         def do_GET(self):
+            server.headers.append(dict(self.headers))
             self.send(200, {}, json.dumps({"data": [{"id": server.name}]}).encode())
 
         def do_POST(self):

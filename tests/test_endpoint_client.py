@@ -96,10 +96,13 @@ def test_a_key_in_the_place_of_its_name_is_not_repeated():
     assert SECRET not in str(caught.value)
 
 
-def test_a_redirect_is_not_followed(server, url):
-    with serving(ChatServer(None)) as elsewhere:
-        server.always = 307, {"Location": elsewhere}, b""
-        assert "answers 307. It redirects elsewhere, where the key is not sent" in failing(url)
+@pytest.mark.parametrize("status", [301, 302, 303, 307])
+def test_a_redirect_is_not_followed(server, url, status):
+    other = ChatServer(None)
+    with serving(other) as elsewhere:
+        server.always = status, {"Location": f"{elsewhere}/chat/completions"}, b""
+        assert f"answers {status}. It redirects elsewhere, where the key is not sent" in failing(url)
+    assert not other.headers
 
 
 def test_too_many_requests_for_a_while(server, url):

@@ -162,7 +162,7 @@ class Endpoint:
             reply = json.loads(raw)
             reply["choices"][0]["message"]
         except (ValueError, KeyError, IndexError, TypeError):
-            begins = what_it_says(raw[:400], self._key())[:80]
+            begins = what_it_says(raw, self._key())[:80]
             raise _Failure(f"answers with something that is no chat completion ({begins!r})", None, False) from None
         return reply
 
