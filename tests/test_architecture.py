@@ -25,7 +25,7 @@ LAYERS = [
     {"explain", "spreading"},
     {"methods"},
     {"models", "data", "summary"},
-    {"explain_generation"},
+    {"explain_generation", "endpoint"},
     {"audit", "report", "train"},
     {"experiments", "bench"},
     {"commands", "demo", "explain_answers"},

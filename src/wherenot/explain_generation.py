@@ -11,7 +11,6 @@ from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
 
-from wherenot.evidence import Evidence
 from wherenot.explain import ranked_evidence
 from wherenot.generation_evidence import GenerationEvidence
 from wherenot.masking import FillName
@@ -158,7 +157,12 @@ def explain_questions(
             target=each.targets[0] if len(each.targets) == 1 else -1, search=type(search).__name__.lower(), fill=fill,
         )  # fmt: skip
         of_tokens = slice(first, first + len(each.chosen))
-        found.append(_tokens(vlm, memo, each, evidence, of_tokens))
+        found.append(
+            GenerationEvidence.from_readings(
+                evidence, memo.known[0], of_tokens, prompt=each.encoding.prompt, pieces=vlm.pieces(each.answer),
+                chosen=each.chosen, targets=[vlm.text([target]) for target in each.targets],
+            )
+        )  # fmt: skip
         first = of_tokens.stop
     return found
 
@@ -192,25 +196,3 @@ def _asked(vlm: VisionLanguageModel, encoding: Encoding, question: Question, fil
                 f"{said!r}; it contradicts nothing."
             )
     return Asked(encoding, tuple(answer), tuple(chosen), tuple(targets))
-
-
-def _tokens(
-    vlm: VisionLanguageModel, memo: Memo, asked: Asked, evidence: Evidence, of_tokens: slice
-) -> GenerationEvidence:
-    known, everything = memo.known[0], memo.everything(0)
-    subset, insertion, deletion = 0, [], []
-    for region in evidence.order.tolist():
-        subset |= 1 << region
-        insertion.append(known[subset][of_tokens])
-        deletion.append(known[everything & ~subset][of_tokens])
-    return GenerationEvidence(
-        evidence=evidence,
-        prompt=asked.encoding.prompt,
-        pieces=tuple(vlm.pieces(asked.answer)),
-        chosen=asked.chosen,
-        targets=tuple(vlm.text([target]) for target in asked.targets),
-        insertion=np.stack(insertion),
-        deletion=np.stack(deletion),
-        empty=known[0][of_tokens],
-        full=known[everything][of_tokens],
-    )

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from wherenot.masking import FillName
+from wherenot.masking import FillName, fill_photograph
 from wherenot.models.images_only import images_only
 from wherenot.models.vlm_families import Inputs, VlmFamily, family_of
 from wherenot.scoring import evaluating
@@ -146,19 +146,9 @@ class VisionLanguageModel:
         Raises:
             ValueError: For ``drop``, which leaves no image.
         """
-        match fill:
-            case "black":
-                plain = Image.new("RGB", image.size)
-            case "mean":
-                means = self.processor.image_processor.image_mean or (0.5, 0.5, 0.5)
-                red, green, blue = (round(255 * mean) for mean in means)
-                plain = Image.new("RGB", image.size, (red, green, blue))
-            case "blur":
-                from PIL import ImageFilter
-
-                plain = image.filter(ImageFilter.GaussianBlur(min(image.size) / 12))
-            case _:
-                raise ValueError(f"filled: a vision-language model can hide with black, mean or blur, not {fill!r}.")
+        means = self.processor.image_processor.image_mean or (0.5, 0.5, 0.5)
+        red, green, blue = (round(255 * mean) for mean in means)
+        plain = Image.fromarray(fill_photograph(image.convert("RGB"), fill, mean=(red, green, blue)))
         return self._process(plain, "?")["pixel_values"].to(self.device)
 
     def generate(self, encoding: Encoding, *, max_tokens: int = 128, pixels: Tensor | None = None) -> list[int]:
