@@ -18,15 +18,15 @@ OPTIONAL = {
 
 # Each layer may import from itself and from what stands before it.
 LAYERS = [
-    {"types", "rasters"},
-    {"objective", "masking", "priors", "run", "progress", "microbatch", "dropping", "tokens"},
+    {"types", "rasters", "tokens"},
+    {"objective", "masking", "priors", "run", "progress", "microbatch", "dropping"},
     {"regions", "scoring", "four_terms", "token_score", "search", "losses", "metrics"},
     {"evidence", "generation_evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids"},
     {"explain", "spreading"},
     {"methods"},
     {"models", "data", "summary"},
-    {"explain_generation", "endpoint"},
-    {"audit", "report", "train"},
+    {"explain_generation", "endpoint", "correction"},
+    {"auditing", "audit", "report", "train"},
     {"experiments", "bench"},
     {"commands", "demo", "explain_answers"},
 ]

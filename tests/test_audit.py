@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from wherenot import Normalization, Prior
-from wherenot.audit import AuditConfig, audit, default_splits, measures
+from wherenot.audit import AuditConfig, audit
+from wherenot.auditing import default_splits, measures
 from wherenot.data import DataError, Dataset, Sample, decoy
 from wherenot.evidence import Evidence
 from wherenot.models import Classifier, Preprocess, build_classifier

@@ -2,77 +2,48 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from wherenot.data import DataError, Dataset, Sample
-from wherenot.evidence import Evidence
+from wherenot.auditing import AuditSettings, Plan, measures, run_audit, save_picture
+from wherenot.auditing import default_splits as default_splits
+from wherenot.data import DataError, Dataset, ImageTextSample, Sample
 from wherenot.explain import explain
 from wherenot.masking import FillName
-from wherenot.metrics import (
-    add_noise,
-    area_axis,
-    corrupt,
-    deletion_auc,
-    energy_pointing,
-    highest_confidence,
-    insertion_auc,
-    parse_corruption,
-    pointing_argmax,
-    pointing_coverage,
-    pointing_touch,
-    region_coverage,
-)
+from wherenot.metrics import add_noise, corrupt, parse_corruption
 from wherenot.microbatch import default_chunk
 from wherenot.models import Classifier
 from wherenot.priors import Prior
-from wherenot.region_cache import CachedPartition, default_cache
-from wherenot.regions import parse_partition, uint8_pixels
-from wherenot.run import RunFolder, read_warnings
+from wherenot.regions import uint8_pixels
 from wherenot.scoring import evaluating
 from wherenot.search import parse_search
-from wherenot.summary import metric_rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditConfig:
-    """What an audit looks at, and how."""
+class AuditConfig(AuditSettings):
+    """What an audit of a classifier looks at, and how."""
 
-    splits: tuple[str, ...] = ()
-    """Splits to audit; none means every split that is neither train nor validation, or all if there is no other."""
-    max_images: int | None = None
-    """Images per split whose evidence is searched, drawn by seed, 0 for none; all images count for accuracy."""
-    partition: str = "slico:50"
-    """How images are cut: slico:50, grid:7x7, opencv-slico:50 or seeds:50."""
     fill: FillName = "mean"
     """What hidden pixels show."""
-    search: str = "exact"
-    """How the order is found, a name of `wherenot.search.SEARCHES`."""
     noise: tuple[float, ...] = (0.05, 0.1, 0.2)
     """Standard deviations of the Gaussian noise under which accuracy is measured, pixels in [0, 1]."""
     corruptions: tuple[str, ...] = ()
     """Corruptions with their severity, such as jpeg:3, under which accuracy is measured, too."""
     batch_size: int = 32
     """Images that share forwards; does not change any result."""
-    seed: int = 0
-    """Of the drawn images, the noise and the bootstrap."""
 
     def __post_init__(self) -> None:
-        parse_partition(self.partition)
-        parse_search(self.search)
+        super().__post_init__()
         for corruption in self.corruptions:
             parse_corruption(corruption)
-        for name, value, low in (("max_images", self.max_images, 0), ("batch_size", self.batch_size, 1)):
-            if value is not None and value < low:
-                raise ValueError(f"AuditConfig: {name} must be at least {low}, got {value}.")
+        if self.batch_size < 1:
+            raise ValueError(f"AuditConfig: batch_size must be at least 1, got {self.batch_size}.")
 
 
 def audit(
@@ -105,101 +76,59 @@ def audit(
         The run folder.
 
     Raises:
-        ValueError: If the classes of data and model differ, a split does not exist, or the folder cannot be used.
+        ValueError: If the classes of data and model differ, the data asks questions, a split does not exist, or the
+            folder cannot be used.
     """
+    if any(isinstance(sample, ImageTextSample) for sample in dataset.samples):
+        raise ValueError(
+            f"audit: {dataset.name} asks questions, which a classifier does not read; audit a vision-language model "
+            "(audit_answers)."
+        )
     if tuple(dataset.classes) != tuple(classifier.classes):
         raise ValueError(
             f"audit: the data has the classes {_some(dataset.classes)}, the model {_some(classifier.classes)}; "
             "labels would mean different things. Train on this data first, or rename the classes."
         )
-    folder = RunFolder(out)
-    splits = config.splits or default_splits(dataset)
-    samples = [sample for split in splits for sample in dataset.split(split).samples]
-    folder.begin(
-        "audit", name, asdict(config), model=model, data=dataset.name, seed=config.seed,
-        classes=list(dataset.classes), rejected=[vars(rejected) for rejected in dataset.rejected],
-        training_warnings=[asdict(warning) for warning in read_warnings(model)],
+    return run_audit(
+        _Auditor(classifier, config), dataset, out, config, name=name, model=model, at_once=config.batch_size,
+        on_images=on_images, classes=list(dataset.classes),
     )  # fmt: skip
-    (folder.path / "evidence").mkdir(exist_ok=True)
-    started = time.perf_counter()
-    done = {(record["split"], record["id"]) for record in folder.records("records.jsonl")}
-    searched = _drawn(dataset, splits, config)
-    auditor = _Auditor(classifier, config, folder, {_key(s): number for number, s in enumerate(samples)})
-    left = [sample for sample in samples if _key(sample) not in done]
-    if not left and folder.read("metrics.json") is not None:
-        return folder.path
-    for start in range(0, len(left), config.batch_size):
-        batch = left[start : start + config.batch_size]
-        folder.append("records.jsonl", *auditor.records(batch, searched))
-        if on_images is not None:
-            on_images(len(samples) - len(left) + start + len(batch), len(samples))
-    records = list(folder.records("records.jsonl"))
-    folder.amend(
-        seconds=round(time.perf_counter() - started, 2),
-        failed=sum(record["error"] is not None for record in records),
-        images=len(records),
-    )
-    folder.write("metrics.json", {"rows": metric_rows(records, seed=config.seed)})
-    return folder.path
-
-
-def default_splits(dataset: Dataset) -> tuple[str, ...]:
-    """Every split but train and validation; all of them if there is no other."""
-    return tuple(split for split in dataset.splits if split not in ("train", "validation")) or tuple(dataset.splits)
 
 
 def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:5]) + (f", ... ({len(names)})" if len(names) > 5 else "")
 
 
-def _key(sample: Sample) -> tuple[str, str]:
-    return sample.split, sample.id
-
-
-def _drawn(dataset: Dataset, splits: tuple[str, ...], config: AuditConfig) -> set[tuple[str, str]]:
-    """The images whose evidence is searched: the same positions in every split and for every model."""
-    chosen: set[tuple[str, str]] = set()
-    for split in splits:
-        samples = dataset.split(split).samples
-        order = np.random.default_rng(config.seed).permutation(len(samples))
-        chosen |= {_key(samples[index]) for index in order[: config.max_images]}
-    return chosen
-
-
 class _Auditor:
     """Makes the records of a batch of samples."""
 
-    def __init__(
-        self, classifier: Classifier, config: AuditConfig, folder: RunFolder, numbers: dict[tuple[str, str], int]
-    ) -> None:
+    def __init__(self, classifier: Classifier, config: AuditConfig) -> None:
         self._classifier = classifier
         self._config = config
-        self._folder = folder
-        self._numbers = numbers
 
-    def records(self, samples: list[Sample], searched: set[tuple[str, str]]) -> list[dict[str, Any]]:
+    def records(self, samples: list[Sample], plan: Plan, /) -> list[dict[str, Any]]:
         read: list[tuple[Sample, Tensor, Prior | None]] = []
-        records: dict[tuple[str, str], dict[str, Any]] = {}
+        records: dict[int, dict[str, Any]] = {}
         for sample in samples:
             try:
                 image = self._classifier.preprocess(sample.read_image())
                 prior = sample.read_prior()
                 prior = None if prior is None else self._classifier.preprocess.prior(prior)
             except (DataError, OSError, ValueError) as error:
-                records[_key(sample)] = {**_facts(sample), "error": str(error)}
+                records[plan.number(sample)] = {**_facts(sample), "error": str(error)}
             else:
                 read.append((sample, image, prior))
         if read:
             images = torch.stack([image for _, image, _ in read])
             answers = self._answers(images)
-            changed = self._changed(images, [sample for sample, _, _ in read])
+            changed = self._changed(images, [plan.number(sample) for sample, _, _ in read])
             for row, (sample, _, _) in enumerate(read):
                 right = {how: bool(predicted[row] == sample.label) for how, predicted in changed.items()}
-                records[_key(sample)] = _answer_record(sample, answers[row], right, self._config)
-            wanted = [row for row, (sample, _, _) in enumerate(read) if _key(sample) in searched]
+                records[plan.number(sample)] = _answer_record(sample, answers[row], right, self._config)
+            wanted = [row for row, (sample, _, _) in enumerate(read) if plan.is_searched(sample)]
             if wanted:
-                self._explain([read[row] for row in wanted], images[wanted], answers[wanted], records)
-        return [{**records[_key(sample)], "searched": _key(sample) in searched} for sample in samples]
+                self._explain([read[row] for row in wanted], images[wanted], answers[wanted], records, plan)
+        return [records[plan.number(sample)] for sample in samples]
 
     @torch.no_grad()
     def _answers(self, images_BCHW: Tensor) -> Tensor:
@@ -208,7 +137,7 @@ class _Auditor:
             logits = [self._classifier(some).float() for some in images_BCHW.split(default_chunk(images_BCHW))]
         return torch.cat(logits).softmax(1)
 
-    def _changed(self, images_BCHW: Tensor, samples: list[Sample]) -> dict[float | str, Tensor]:
+    def _changed(self, images_BCHW: Tensor, numbers: list[int]) -> dict[float | str, Tensor]:
         """Predictions under each noise and corruption; what is drawn depends on the sample and the seed alone."""
         normalization = self._classifier.normalization
         pixels = normalization.invert(images_BCHW).clamp(0, 1)
@@ -216,8 +145,8 @@ class _Auditor:
         for how in (*self._config.noise, *self._config.corruptions):
             spoil = partial(corrupt, spec=how) if isinstance(how, str) else partial(add_noise, sigma=how)
             spoiled = [
-                spoil(pixels[row : row + 1], generator=_generator(self._config.seed, self._numbers[_key(sample)]))
-                for row, sample in enumerate(samples)
+                spoil(pixels[row : row + 1], generator=_generator(self._config.seed, number))
+                for row, number in enumerate(numbers)
             ]
             predicted[how] = self._answers(normalization.apply(torch.cat(spoiled))).argmax(1)
         return predicted
@@ -227,7 +156,8 @@ class _Auditor:
         read: list[tuple[Sample, Tensor, Prior | None]],
         images: Tensor,
         answers: Tensor,
-        records: dict[tuple[str, str], dict[str, Any]],
+        records: dict[int, dict[str, Any]],
+        plan: Plan,
     ) -> None:
         """Search the evidence for the true label and for the predicted one, with shared forwards."""
         labels = torch.tensor([sample.label for sample, _, _ in read])
@@ -235,58 +165,21 @@ class _Auditor:
             self._classifier,
             images,
             torch.stack([labels, answers.argmax(1)], dim=1),
-            regions=CachedPartition(parse_partition(self._config.partition), default_cache() / "regions"),
+            regions=self._config.cut(),
             fill=self._config.fill,
             search=parse_search(self._config.search),
             chunk=None,  # the same on every machine and every time, so that an audit can be repeated
         )
         pixels = uint8_pixels(images, self._classifier.normalization)
         for row, (sample, _, prior) in enumerate(read):
-            record = records[_key(sample)]
+            record = records[plan.number(sample)]
             true, predicted = found[2 * row : 2 * row + 2]
             record["true"] = measures(true, prior)
             record["predicted_evidence"] = (
                 record["true"] if predicted.target == true.target else measures(predicted, prior)
             )
-            record["evidence_file"] = f"evidence/{self._numbers[_key(sample)]:06d}.npz"
-            _save_picture(self._folder.path / record["evidence_file"], pixels[row], true, prior)
-
-
-def measures(evidence: Evidence, prior: Prior | None) -> dict[str, Any]:
-    """Everything measured on one image's evidence; pointing games are None without a prior.
-
-    A prior that only forbids allows everything else. Ignored pixels count nowhere.
-    """
-    area = torch.from_numpy(np.diff(evidence.areas, prepend=0.0))
-    axis = area_axis(area)
-    insertion, deletion = torch.from_numpy(evidence.insertion), torch.from_numpy(evidence.deletion)
-    result: dict[str, Any] = {
-        "insertion_auc": insertion_auc(evidence.empty, insertion, axis),
-        "deletion_auc": deletion_auc(evidence.full, deletion, axis),
-        "highest_confidence": highest_confidence(evidence.empty, insertion),
-        "forwards": evidence.forwards,
-    }
-    if prior is None:
-        return {
-            "coverage": None,
-            "pointing_coverage@0.2": None,
-            "pointing_argmax": None,
-            "pointing_touch": None,
-            "energy_pointing": None,
-            **result,
-        }
-    inside = prior.evidence_allowed()[None]
-    ignore = None if prior.ignore is None else prior.ignore[None]
-    top = torch.from_numpy(evidence.top_region)[None]
-    heat = torch.from_numpy(evidence.map())[None]
-    return {
-        "coverage": region_coverage(top, inside, ignore=ignore).item(),
-        "pointing_coverage@0.2": bool(pointing_coverage(top, inside, ignore=ignore)),
-        "pointing_argmax": bool(pointing_argmax(heat, inside, ignore=ignore)),
-        "pointing_touch": bool(pointing_touch(heat, inside, ignore=ignore)),
-        "energy_pointing": energy_pointing(heat, inside, ignore=ignore).item(),
-        **result,
-    }
+            record["evidence_file"] = plan.picture(sample)
+            save_picture(plan.folder / record["evidence_file"], pixels[row], true, prior)
 
 
 def _facts(sample: Sample) -> dict[str, Any]:
@@ -327,24 +220,3 @@ def _answer_record(
 
 def _generator(seed: int, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 1_000_003 + number)
-
-
-def _save_picture(path: Path, pixels: np.ndarray, evidence: Evidence, prior: Prior | None) -> None:
-    """What a report needs to draw one image."""
-    everywhere = np.ones(evidence.labels.shape, dtype=bool)
-    allowed = prior.allowed.cpu().numpy() if prior is not None and prior.allowed is not None else everywhere
-    forbidden = prior.forbidden.cpu().numpy() if prior is not None and prior.forbidden is not None else ~everywhere
-    partial = path.with_suffix(".part")
-    with partial.open("wb") as file:
-        np.savez_compressed(
-            file,
-            image=pixels,
-            map=evidence.map().astype(np.float32),
-            labels=evidence.labels.astype(np.int32),
-            order=evidence.order.astype(np.int32),
-            top_region=evidence.top_region,
-            allowed=allowed,
-            forbidden=forbidden,
-            has_prior=np.array(prior is not None),
-        )
-    partial.replace(path)

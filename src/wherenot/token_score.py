@@ -73,7 +73,7 @@ class TokenScore:
     @torch.no_grad()
     def __call__(self, image: Int[Tensor, " N"], keep: Bool[Tensor, "N K"]) -> Float[Tensor, "N R"]:
         """Return the readings of subsets of the one image."""
-        waiting = list(keep.split(self._chunk))[::-1]
+        waiting = list(keep.split(self._chunk))[::-1] if len(keep) else []
         found: list[Tensor] = []
         while waiting:
             some = waiting.pop()

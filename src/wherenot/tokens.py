@@ -12,6 +12,32 @@ from torch import Tensor
 SENSITIVE = 0.2
 _THINKING = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>\s*", re.DOTALL)
 _THOUGHT_FIELDS = ("thought", "thinking")
+_PLACES = re.compile(r"-?\d+|(?=.*\d)-?\d*:-?\d*")
+
+
+def check_choice(choice: str) -> None:
+    """Refuse a choice of tokens that no answer could make sense of.
+
+    Args:
+        choice: As for `choose_tokens`.
+
+    Raises:
+        ValueError: If it cannot be read.
+
+    Example:
+        >>> check_choice("word:cat")
+        >>> check_choice("regex:(")
+        Traceback (most recent call last):
+        ValueError: choose_tokens: '(' is no regular expression (missing ), unterminated subpattern at position 0).
+    """
+    kind, _, wanted = choice.partition(":")
+    if kind in _SPANS and wanted:
+        _SPANS[kind]("", wanted)
+    elif choice not in ("all", "answer", "sensitive") and not _PLACES.fullmatch(choice):
+        raise ValueError(
+            f"choose_tokens: cannot read {choice!r}; write all, answer, sensitive, word:WORD, regex:EXPRESSION, "
+            "field:NAME, a place (3) or places (3:7)."
+        )
 
 
 def choose_tokens(
@@ -43,6 +69,7 @@ def choose_tokens(
         >>> choose_tokens(pieces, "field:a"), choose_tokens(pieces, "1:3"), choose_tokens(["A ", "ca", "t"], "word:cat")
         ([2], [1, 2], [1, 2])
     """
+    check_choice(choice)
     text = "".join(pieces)
     kind, _, wanted = choice.partition(":")
     if choice == "all":
@@ -54,15 +81,10 @@ def choose_tokens(
         if full is None or empty is None:
             raise ValueError("choose_tokens: 'sensitive' needs each token's probability with and without the image.")
         chosen = [place for place in range(len(pieces)) if float(full[place] - empty[place]) > SENSITIVE]
-    elif re.fullmatch(r"-?\d*(:-?\d*)?", choice) and choice.strip(":-"):
-        chosen = _places(len(pieces), choice)
     elif kind in _SPANS and wanted:
         chosen = sorted({place for span in _SPANS[kind](text, wanted) for place in _overlapping(pieces, *span)})
     else:
-        raise ValueError(
-            f"choose_tokens: cannot read {choice!r}; write all, answer, sensitive, word:WORD, regex:EXPRESSION, "
-            "field:NAME, a place (3) or places (3:7)."
-        )
+        chosen = _places(len(pieces), choice)
     if not chosen:
         raise ValueError(f"choose_tokens: {choice!r} names no token of the answer {text!r} ({len(pieces)} tokens).")
     return chosen

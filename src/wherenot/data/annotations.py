@@ -181,9 +181,9 @@ def inner_path(folder: Path, name: object, key: str) -> Path:
 
 
 @functools.cache
-def is_lookalike(key: str) -> bool:
+def is_lookalike(key: str, keys: tuple[str, ...] = KEYS, lookalikes: tuple[str, ...] = LOOKALIKES) -> bool:
     """Tell whether an unknown key looks like one of ours, misspelt; all others are the user's own business."""
-    return key not in KEYS and bool(difflib.get_close_matches(key, LOOKALIKES, n=1, cutoff=0.86))
+    return key not in keys and bool(difflib.get_close_matches(key, lookalikes, n=1, cutoff=0.86))
 
 
 def _sized_mask(folder: Path, keys: Mapping[str, Any], key: str, size: tuple[int, int]) -> torch.Tensor:

@@ -7,6 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from PIL import Image
+
 from wherenot.data.samples import Dataset, Rejected, Sample
 from wherenot.priors import Prior
 
@@ -134,8 +136,12 @@ def duplicates_across_splits(dataset: Dataset) -> tuple[Duplicate, ...]:
 
 
 def content_hash(sample: Sample) -> str:
+    """Return a hash of the size and the pixels of a sample's image."""
+    return image_hash(sample.read_image())
+
+
+def image_hash(image: Image.Image) -> str:
     """Return a hash of an image's size and pixels."""
-    image = sample.read_image()
     return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
 
 

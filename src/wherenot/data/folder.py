@@ -33,7 +33,7 @@ from PIL import Image
 
 from wherenot.data.annotations import KEYS, MASK_KEYS, inner_path, is_lookalike, read_prior
 from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, existing_folder
-from wherenot.data.samples import DataError, Dataset, Rejected, Sample
+from wherenot.data.samples import DataError, Dataset, ImageTextSample, Rejected, Sample
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 SPLIT_ALIASES = {
@@ -118,8 +118,8 @@ def write_folder(dataset: Dataset, path: str | Path, *, on_sample: Callable[[], 
         on_sample: Called after each sample, for a progress bar.
 
     Raises:
-        ValueError: If the folder is not empty, an id or split cannot be a file name, two samples would become the same
-            file, or a prior has another size than its image.
+        ValueError: If the folder is not empty, a sample has a prompt, an id or split cannot be a file name, two samples
+            would become the same file, or a prior has another size than its image.
 
     Example:
         >>> import tempfile
@@ -129,6 +129,9 @@ def write_folder(dataset: Dataset, path: str | Path, *, on_sample: Callable[[], 
         ...     len(read_folder(Path(root, "decoy")).split("train"))
         10
     """
+    for sample in dataset.samples:
+        if isinstance(sample, ImageTextSample):
+            raise ValueError(f"write_folder: {sample.id!r} has a prompt; folders cannot hold it, write_image_text can.")
     root = new_folder("write_folder", path)
     lines: dict[str, list[dict[str, Any]]] = {}
     for sample in dataset.samples:

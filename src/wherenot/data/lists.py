@@ -23,7 +23,7 @@ from PIL import Image
 from wherenot.data.annotations import inner_path, read_mask
 from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, read_text
 from wherenot.data.folder import IMAGE_SUFFIXES, SPLIT_ALIASES, SPLIT_FOLDER, new_folder, write_new
-from wherenot.data.samples import DataError, Dataset, Rejected, Sample
+from wherenot.data.samples import DataError, Dataset, ImageTextSample, Rejected, Sample
 from wherenot.priors import Prior
 
 MASK_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
@@ -110,7 +110,8 @@ def write_lists(dataset: Dataset, path: str | Path) -> None:
     """Write a data set as three-column lists: PNGs, one list per split, ``classes.txt``.
 
     `read_lists` gives back the same images, priors, labels and splits. Lists cannot say more than where evidence may
-    lie: for priors that forbid or ignore, for images without a prior and for groups there is `write_folder`.
+    lie: for priors that forbid or ignore, for images without a prior and for groups there is `write_folder`, and for
+    prompts `write_image_text`.
 
     Args:
         dataset: What to write; every pixel is read.
@@ -233,13 +234,15 @@ def _classes(root: Path, lines: Sequence[Line]) -> tuple[str, ...]:
 def _write_sample(root: Path, sample: Sample) -> tuple[str, str]:
     prior = sample.read_prior()
     lacking = {
+        "a prompt": isinstance(sample, ImageTextSample),
         "a group": sample.group is not None,
         "no prior": prior is None,
         "a forbidden area": prior is not None and prior.forbidden is not None,
         "ignored pixels": prior is not None and prior.ignore is not None and bool(prior.ignore.any()),
     }
     if what := [name for name, so in lacking.items() if so]:
-        raise ValueError(f"write_lists: {sample.id!r} has {what[0]}; lists cannot hold it, write_folder can.")
+        other = "write_image_text" if isinstance(sample, ImageTextSample) else "write_folder"
+        raise ValueError(f"write_lists: {sample.id!r} has {what[0]}; lists cannot hold it, {other} can.")
     if not SPLIT_FOLDER.fullmatch(sample.split):
         raise ValueError(f"write_lists: split {sample.split!r} is not train, validation, test or test_...; rename it.")
     assert prior is not None

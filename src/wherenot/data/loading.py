@@ -13,6 +13,7 @@ from wherenot.data.coco import read_coco
 from wherenot.data.cutouts import cutouts, cutouts_config
 from wherenot.data.decoy import decoy
 from wherenot.data.folder import read_folder
+from wherenot.data.image_text import read_image_text
 from wherenot.data.imagenet_s import read_imagenet_s
 from wherenot.data.lists import read_lists
 from wherenot.data.saliency_bench import read_saliency_bench
@@ -83,6 +84,7 @@ class Reader(Protocol):
 FORMATS: dict[str, Reader] = {
     "folder": read_folder,
     "list": read_lists,
+    "image-text": read_image_text,
     "imagenet-s50": partial(read_imagenet_s, variant=50),
     "imagenet-s300": partial(read_imagenet_s, variant=300),
     "imagenet-s919": partial(read_imagenet_s, variant=919),

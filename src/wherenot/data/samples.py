@@ -62,6 +62,25 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class ImageTextSample(Sample):
+    """A question about an image.
+
+    Attributes:
+        prompt: What the user says.
+        answer: What a model is taken to say; None = what it says.
+        tokens: Which tokens of the answer are to be explained (`tokens.choose_tokens`).
+        counter: A word that would contradict the answer.
+        right: The right answer: the name of the sample's class; None where nobody gave one.
+    """
+
+    prompt: str
+    answer: str | None = None
+    tokens: str = "answer"
+    counter: str | None = None
+    right: str | None = None
+
+
+@dataclass(frozen=True)
 class Rejected:
     """A sample that was left out, and why.
 

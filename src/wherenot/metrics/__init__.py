@@ -1,9 +1,12 @@
 """Metrics: pure functions of tensors; no model, no files, no configuration.
 
-`classification` says how often the model is right, `localization` where its evidence lies, `faithfulness` whether
-that evidence is what the model uses, and `statistics` how sure we can be of any of these numbers.
+`classification` says how often the model is right, `localization` where its evidence lies, `faithfulness` and `answers`
+whether that evidence is what the model uses, `hallucination` how little has to be hidden until a wrong answer becomes
+right, and `statistics` how sure we can be of any of these numbers.
 """
 
+from wherenot.metrics.answers import Faithfulness as Faithfulness
+from wherenot.metrics.answers import answer_faithfulness as answer_faithfulness
 from wherenot.metrics.classification import ConditionalAccuracy as ConditionalAccuracy
 from wherenot.metrics.classification import add_noise as add_noise
 from wherenot.metrics.classification import conditional_accuracy as conditional_accuracy
@@ -17,6 +20,10 @@ from wherenot.metrics.faithfulness import area_axis as area_axis
 from wherenot.metrics.faithfulness import deletion_auc as deletion_auc
 from wherenot.metrics.faithfulness import highest_confidence as highest_confidence
 from wherenot.metrics.faithfulness import insertion_auc as insertion_auc
+from wherenot.metrics.hallucination import answer_agrees as answer_agrees
+from wherenot.metrics.hallucination import correction_rate as correction_rate
+from wherenot.metrics.hallucination import mean_removed_area as mean_removed_area
+from wherenot.metrics.hallucination import removed_area as removed_area
 from wherenot.metrics.localization import energy_pointing as energy_pointing
 from wherenot.metrics.localization import iou as iou
 from wherenot.metrics.localization import pointing_argmax as pointing_argmax
