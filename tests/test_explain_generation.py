@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
+from chat_server import ChatServer, serving
 from wherenot.cli import main
 from wherenot.explain_generation import Question, explain_generation, explain_questions
 from wherenot.generation_evidence import GenerationEvidence
@@ -182,3 +183,39 @@ def test_the_command_line_names_what_is_wrong(folder, tmp_path, capsys, options,
 def test_answers_need_a_prompt(folder, capsys):
     assert main(["explain", str(folder / "shot.png"), "--model", "efficientnet-lite0", "--answer", "yes"]) == 1
     assert "give --prompt" in capsys.readouterr().err
+
+
+def test_the_command_line_explains_through_an_endpoint(vlm, folder, tmp_path, capsys):
+    with serving(ChatServer(vlm)) as url:
+        options = (
+            "--prompt",
+            "What?",
+            "--answer",
+            "a hen",
+            "--tokens",
+            "0",
+            "--partition",
+            "grid:1x3",
+            "--parallel",
+            "2",
+        )
+        status = main(
+            [
+                "explain",
+                str(folder / "shot.png"),
+                "--endpoint",
+                url,
+                "--model",
+                "tiny",
+                *options,
+                "--out",
+                str(tmp_path),
+            ]
+        )
+    said = capsys.readouterr()
+    assert status == 0, said.err
+    assert "At most" in said.out
+    found = GenerationEvidence.load(tmp_path / "shot")
+    direct = explain_generation(vlm, IMAGE, "What?", answer="a hen", tokens="0", regions=Grid(1, 3))
+    assert found.evidence.order.tolist() == direct.evidence.order.tolist()
+    assert (tmp_path / "shot.readings.jsonl").is_file()

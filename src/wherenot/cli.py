@@ -13,6 +13,7 @@ from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
 import wherenot
 from wherenot.data.cutouts import CutoutsConfig
+from wherenot.endpoint.config import EndpointConfig
 from wherenot.experiments.recipes import RECIPES
 from wherenot.masking import FillName
 from wherenot.search import SearchName
@@ -50,6 +51,7 @@ class Explain:
       wherenot explain *.jpg --model google/vit-base-patch16-224 --target "tabby cat"
       wherenot explain cat.jpg --model runs/mine --max-regions 10 --search fast
       wherenot explain shot.png --model Qwen/Qwen2.5-VL-3B-Instruct --prompt "Where is the sign?" --tokens word:left
+      wherenot explain shot.png --endpoint http://localhost:8000/v1 --model NAME --prompt "A dog?" --tokens 0
     """
 
     images: Positional[tuple[Path, ...]]
@@ -70,6 +72,11 @@ class Explain:
     boxes: Path | None = None
     """With --prompt: JSON file with a list of boxes [left, top, right, bottom] in pixels, such as the elements of a
     screen; regions are these, and cells of what lies between."""
+    endpoint: str | None = None
+    """URL of an OpenAI-compatible endpoint that has the model, such as http://localhost:8000/v1 (docs/endpoint.md). The
+    images are sent there."""
+    asking: Annotated[EndpointConfig, arg(name="")] = field(default_factory=EndpointConfig)
+    """How the endpoint is asked."""
     classes: tuple[str, ...] = ()
     """CLIP and SigLIP: the names to choose from; other models have classes of their own."""
     target: str | None = None

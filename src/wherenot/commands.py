@@ -104,8 +104,11 @@ def run_explain(command: cli.Explain) -> None:
 
         run_explain_answers(command)
         return
-    if command.answer is not None or command.counter is not None or command.boxes is not None:
-        raise ValueError("explain: --answer, --counter and --boxes are for vision-language models; give --prompt, too.")
+    given = (command.answer, command.counter, command.boxes, command.endpoint)
+    if any(option is not None for option in given):
+        raise ValueError(
+            "explain: --answer, --counter, --boxes and --endpoint are for vision-language models; give --prompt, too."
+        )
     classifier = load_classifier(command.model, classes=command.classes)
     target = None if command.target is None else classifier.class_index(command.target)
     folder = RunFolder(command.out)
