@@ -54,9 +54,11 @@ def measure(folder, setting, condition, method, seed, value=None, *, ceiling=Fal
     found |= {"resumed": run["resumed"], "priors": run.get("priors")}
     for split in splits:
         found[split] = accuracy(model, dataset.split(split).samples)
-    # Evidence by another partition than the methods train with, and by mean and black fill.
+    found["diverged"] = not all(weight.isfinite().all() for weight in model.parameters())
+    # Evidence by another partition than the methods train with, by mean and black fill; none where training diverged.
     for fill in ("mean", "black"):
-        found[f"pointing_{fill}"] = pointing(model, dataset.split(splits[0]).samples[:POINTED], fill)
+        samples = () if found["diverged"] else dataset.split(splits[0]).samples[:POINTED]
+        found[f"pointing_{fill}"] = pointing(model, samples, fill) / POINTED
     part = done.with_suffix(".part")
     part.write_text(json.dumps(found))
     part.replace(done)
@@ -89,7 +91,7 @@ def accuracy(model, samples):
 
 
 def pointing(model, samples, fill):
-    """Share of images whose first region, for the true label, lies on the object; no prior counts as a miss."""
+    """On how many images the first region, for the true label, lies on the object; no prior counts as a miss."""
     hits = 0
     for sample in samples:
         prior = sample.read_prior()
@@ -104,7 +106,7 @@ def pointing(model, samples, fill):
         )  # fmt: skip
         top = labels == int(evidence.order[0])
         hits += bool(pointing_coverage(top, prior.evidence_allowed()[None]))
-    return hits / len(samples)
+    return hits
 
 
 def choose(out, setting, method):

@@ -20,15 +20,15 @@ OPTIONAL = {
 LAYERS = [
     {"types", "rasters", "tokens"},
     {"objective", "masking", "priors", "run", "progress", "microbatch", "dropping"},
-    {"regions", "scoring", "token_score", "four_terms", "search", "losses", "metrics"},
-    {"evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids"},
-    {"explain", "generation_evidence", "spreading"},
+    {"regions", "scoring", "four_terms", "token_score", "search", "losses", "metrics"},
+    {"evidence", "generation_evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids"},
+    {"explain", "spreading"},
     {"methods"},
     {"models", "data", "summary"},
-    {"explain_generation", "correction"},
+    {"explain_generation", "endpoint", "correction"},
     {"auditing", "audit", "audit_answers", "report", "train"},
     {"experiments", "bench"},
-    {"commands", "demo"},
+    {"commands", "demo", "explain_answers"},
 ]
 
 

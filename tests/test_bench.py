@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from PIL import Image
 
@@ -138,3 +139,21 @@ def test_bench_search_from_the_command_line(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "out" / "timing.json").read_text() == timing
     assert main([*arguments, "--partition", "grid:2x2"]) == 1
     assert "another configuration" in capsys.readouterr().err
+
+
+def test_answers_are_measured_against_the_authors_way(tmp_path, capsys):
+    # Of a size that the processor does not resize: hiding before it and after it are the same.
+    Image.fromarray(skimage.data.coffee()).resize((168, 112)).save(tmp_path / "shot.png")
+    out = tmp_path / "bench"
+    command = ["bench", "mllm", "--size", "tiny", "--image", str(tmp_path / "shot.png"), "--partition", "grid:2x3"]
+    command += ["--max-regions", "2", "--out", str(out)]
+    assert main(command) == 0
+    table = (out / "table.md").read_text()
+    rows = {cells[1].strip(): cells for cells in (line.split("|") for line in table.splitlines()) if len(cells) > 5}
+    assert [rows[way][-2].strip() for way in ("authors", "exact")] == ["same", "same"]
+    assert int(rows["authors"][2]) == 2 * (6 + 5)
+    assert int(rows["8 questions together"][2]) <= int(rows["8 questions, one by one"][2]) / 3
+    before = (out / "ways.jsonl").read_text()
+    capsys.readouterr()
+    assert main(command) == 0
+    assert (out / "ways.jsonl").read_text() == before, "nothing is measured twice"

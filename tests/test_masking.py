@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import reference
-from wherenot.masking import Normalization, fill_images, show, show_pixels
+from wherenot.masking import Normalization, fill_images, fill_photograph, show, show_photograph, show_pixels
 
 
 def images(count=2, channels=3, side=6, seed=0):
@@ -93,3 +94,33 @@ def test_wrong_names_and_channels_are_named():
         NORMALIZATION.apply(images(channels=1))
     with pytest.raises(ValueError, match="std > 0"):
         Normalization((0.5,), (0.0,))
+
+
+def photograph():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8))
+
+
+def test_photographs_are_hidden_in_their_own_pixels():
+    image = photograph()
+    pixels, before = np.array(image), image.tobytes()
+    labels = np.arange(24 * 36).reshape(24, 36) % 3
+    filled = np.full_like(pixels, 7)
+    shown = show_photograph(pixels, labels, np.array([True, False, True]), filled)
+    for row, column in ((0, 0), (0, 1), (5, 6), (23, 35)):
+        expected = filled if labels[row, column] == 1 else pixels
+        assert shown[row, column].tolist() == expected[row, column].tolist()
+    assert shown.dtype == np.uint8
+    assert image.tobytes() == before
+
+
+def test_what_hidden_pixels_of_a_photograph_show():
+    image = photograph()
+    pixels = np.array(image)
+    assert not fill_photograph(image, "black").any()
+    assert fill_photograph(image, "mean", mean=(1, 2, 3))[5, 5].tolist() == [1, 2, 3]
+    assert np.abs(fill_photograph(image, "mean")[0, 0] - pixels.mean((0, 1))).max() <= 0.5
+    blurred = fill_photograph(image, "blur")
+    assert blurred.std() < 0.3 * pixels.std()
+    assert abs(blurred.mean() - pixels.mean()) < 2
+    with pytest.raises(ValueError, match="black, mean or blur, not 'drop'"):
+        fill_photograph(image, "drop")

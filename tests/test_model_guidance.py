@@ -123,6 +123,16 @@ def test_an_image_without_evidence_moves_nothing(localization, empty, alone, bes
     assert torch.equal(both.grad[1], torch.zeros(2, 2))
 
 
+@pytest.mark.parametrize("localization", LOSSES)
+@pytest.mark.parametrize("scale", [1e-44, 1e-38, 1e-30, 1e-12])
+def test_the_gradient_stays_finite_where_next_to_no_evidence_is_left(localization, scale):
+    attribution, inside = random_maps()
+    attribution = (attribution.float() * scale).requires_grad_()
+    # What reaches the weights is the map's gradient times numbers as small as the map.
+    (gradient,) = torch.autograd.grad(LOSSES[localization](attribution, inside), attribution)
+    assert gradient.isfinite().all()
+
+
 def test_ppce_is_capped_and_its_gradient_is_finite():
     attribution = torch.tensor([[[1.0, 1e-60, 0.0, -1.0]]], dtype=torch.float64, requires_grad=True)
     value = ppce_loss(attribution, torch.ones(1, 1, 4, dtype=torch.bool))

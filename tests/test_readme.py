@@ -25,9 +25,18 @@ def test_snippets_run(number, tmp_path, monkeypatch, capsys):
 
 
 def test_the_snippet_on_searching_runs(capsys):
-    [snippet] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "search.md").read_text(), flags=re.DOTALL)
-    exec(compile(snippet, "docs/search.md", "exec"), {"__name__": "snippet"})
+    _run_snippet("search.md")
     assert capsys.readouterr().out.count("[") == 1 + 8
+
+
+def test_the_snippet_of_the_answers_page_runs(capsys):
+    _run_snippet("answers.md")
+    assert "'a ring' - the image decides" in capsys.readouterr().out
+
+
+def _run_snippet(page):
+    [snippet] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
+    exec(compile(snippet, page, "exec"), {"__name__": "snippet"})
 
 
 def test_the_table_of_searches_is_whole():

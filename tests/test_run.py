@@ -30,11 +30,12 @@ def test_the_same_configuration_goes_on_and_another_is_refused(tmp_path):
     assert folder.read("run.json")["config"]["seed"] == 3
 
 
-def test_records_survive_an_interruption_in_the_middle_of_a_line(tmp_path):
+@pytest.mark.parametrize("cut", ['{"id": 3, "sco', '{"id": 3}'])
+def test_records_survive_an_interruption_in_the_middle_of_a_line(tmp_path, cut):
     folder = RunFolder(tmp_path)
     folder.append("records.jsonl", {"id": 1}, {"id": 2})
     with (tmp_path / "records.jsonl").open("a") as file:
-        file.write('{"id": 3, "sco')
+        file.write(cut)
     assert [record["id"] for record in folder.records("records.jsonl")] == [1, 2]
     folder.append("records.jsonl", {"id": 3})
     assert [record["id"] for record in folder.records("records.jsonl")] == [1, 2, 3]

@@ -13,6 +13,7 @@ from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
 import wherenot
 from wherenot.data.cutouts import CutoutsConfig
+from wherenot.endpoint.config import EndpointConfig
 from wherenot.experiments.recipes import RECIPES
 from wherenot.masking import FillName
 from wherenot.search import SearchName
@@ -40,28 +41,51 @@ class Demo:
 
 @dataclass(frozen=True, kw_only=True)
 class Explain:
-    """Which regions of an image carry the decision?
+    """Which regions of an image carry the decision, or the answer?
 
-    Writes a picture (PNG), the numbers (JSON) and the regions (NPZ) per image.
+    Writes a picture (PNG), the numbers (JSON) and the regions (NPZ) per image. With --prompt the model is a
+    vision-language model, and what it says is explained.
 
     Try:
       wherenot explain cat.jpg --model efficientnet-lite0
       wherenot explain *.jpg --model google/vit-base-patch16-224 --target "tabby cat"
       wherenot explain cat.jpg --model runs/mine --max-regions 10 --search fast
+      wherenot explain shot.png --model Qwen/Qwen2.5-VL-3B-Instruct --prompt "Where is the sign?" --tokens word:left
+      wherenot explain shot.png --endpoint http://localhost:8000/v1 --model NAME --prompt "A dog?" --tokens 0
     """
 
     images: Positional[tuple[Path, ...]]
     """Photographs."""
     model: str
     """A run folder, efficientnet-lite0, timm:NAME, or a transformers id or path."""
+    prompt: str | None = None
+    """What the user says to a vision-language model; its answer is explained."""
+    answer: str | None = None
+    """What the model is taken to say; left out, what it generates."""
+    tokens: str = "answer"
+    """Which tokens of the answer: all, answer (all but thoughts), sensitive (those that need the image), word:cat,
+    regex:EXPRESSION, field:POINT (of a JSON answer), 3 or 3:7."""
+    counter: str | None = None
+    """A word that would contradict the answer, such as No: which regions speak for it?"""
+    max_tokens: int = 128
+    """Longest answer that is generated."""
+    boxes: Path | None = None
+    """With --prompt: JSON file with a list of boxes [left, top, right, bottom] in pixels, such as the elements of a
+    screen; regions are these, and cells of what lies between."""
+    endpoint: str | None = None
+    """URL of an OpenAI-compatible endpoint that has the model, such as http://localhost:8000/v1 (docs/endpoint.md). The
+    images are sent there."""
+    asking: Annotated[EndpointConfig, arg(name="")] = field(default_factory=EndpointConfig)
+    """How the endpoint is asked."""
     classes: tuple[str, ...] = ()
     """CLIP and SigLIP: the names to choose from; other models have classes of their own."""
     target: str | None = None
     """Class to explain, by name or number; left out, what the model predicts."""
     partition: str = "slico:50"
     """How images are cut: slico:50, grid:7x7, opencv-slico:50 or seeds:50."""
-    fill: FillName = "mean"
-    """What hidden pixels show; drop: hidden patches of a vision transformer leave its sequence."""
+    fill: FillName | None = None
+    """What hidden pixels show; left out, mean, or black for a vision-language model. drop: hidden patches of a vision
+    transformer leave its sequence."""
     search: SearchName = "exact"
     """How the order is found: exact; fast or turbo for a third of the forwards or less; the rest is to compare."""
     max_regions: int | None = None
@@ -143,7 +167,7 @@ class Compare:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class BenchSearch:
     """Measure the searches: forwards, quality against the plain loop, and time.
 
     Goes on where it stopped when called again with the same settings.
@@ -153,8 +177,6 @@ class Bench:
       wherenot bench search --against authors --out runs/bench
     """
 
-    what: Positional[Literal["search"]]
-    """What is measured."""
     model: str = "efficientnet-lite0"
     """A run folder, efficientnet-lite0, or a transformers id or path."""
     images: str | None = None
@@ -175,6 +197,46 @@ class Bench:
     """Run the timed forwards through torch.compile."""
     out: Path | None = None
     """Run folder; left out, runs/bench-search-MODEL."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchMllm:
+    """Measure how answers of a vision-language model are explained, against the authors' way: time and memory.
+
+    The model is a Qwen2.5-VL of the given size with random weights. Goes on where it stopped when called again with
+    the same settings.
+
+    Try:
+      wherenot bench mllm --size tiny
+      wherenot bench mllm --size 3b --device cuda --partition grid:7x7
+    """
+
+    size: Literal["tiny", "0.4b", "3b", "7b"] = "0.4b"
+    """About how many weights."""
+    image: Path | None = None
+    """Picture to ask about; left out, a photograph of 504 x 252 px."""
+    partition: str = "grid:4x4"
+    """How it is cut."""
+    max_regions: int = 3
+    """Regions to find."""
+    device: str = "cpu"
+    """cpu, or cuda: then weights are in bfloat16."""
+    chunk: int | None = None
+    """Masked images per forward; left out, by device and image size."""
+    out: Path | None = None
+    """Run folder; left out, runs/bench-mllm-SIZE."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure searches, or how answers are explained.
+
+    Try:
+      wherenot bench search --limit 4 --timed 2
+      wherenot bench mllm --size tiny
+    """
+
+    action: Annotated[BenchSearch, subcommand("search")] | Annotated[BenchMllm, subcommand("mllm")]
 
 
 @dataclass(frozen=True, kw_only=True)

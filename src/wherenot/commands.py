@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.panel import Panel
@@ -32,6 +33,9 @@ from wherenot.report import (
 from wherenot.run import RunFolder, RunWarning, read_warnings
 from wherenot.search import SearchName, parse_search, search_cost
 
+if TYPE_CHECKING:
+    from wherenot.bench.run import Table as BenchTable
+
 # Into a file or a pipe, wide enough for a table; a terminal knows its own width.
 console = Console(width=None if sys.stdout.isatty() else 160)
 
@@ -56,8 +60,10 @@ def run(command: object) -> None:
             console.print(f"model: {out / 'model'}", soft_wrap=True)
         case cli.Compare():
             run_compare(command.runs, command.out)
-        case cli.Bench():
-            run_bench(command)
+        case cli.Bench(action=cli.BenchSearch() as action):
+            run_bench_search(action)
+        case cli.Bench(action=cli.BenchMllm() as action):
+            run_bench_mllm(action)
         case cli.Data(action=cli.DataCheck() as action):
             run_data_check(load_dataset(action.data, seed=action.seed, on_bad="skip"), action.data)
         case cli.Data(action=cli.DataConvert() as action):
@@ -91,11 +97,21 @@ def run_explain(command: cli.Explain) -> None:
     """Explain photographs, one after the other; those done are kept when a later one fails."""
     if not command.images:
         raise ValueError("explain: name at least one photograph.")
+    for path in command.images:
+        read_photograph(path)  # every file is looked at before the first hour of search
+    if command.prompt is not None:
+        from wherenot.explain_answers import run_explain_answers
+
+        run_explain_answers(command)
+        return
+    given = (command.answer, command.counter, command.boxes, command.endpoint)
+    if any(option is not None for option in given):
+        raise ValueError(
+            "explain: --answer, --counter, --boxes and --endpoint are for vision-language models; give --prompt, too."
+        )
     classifier = load_classifier(command.model, classes=command.classes)
     target = None if command.target is None else classifier.class_index(command.target)
     folder = RunFolder(command.out)
-    for path in command.images:
-        read_photograph(path)  # every file is looked at before the first hour of search
     for path in command.images:
         name = picture_name(path, command.images)
         evidence = explain_photograph(
@@ -104,7 +120,7 @@ def run_explain(command: cli.Explain) -> None:
             folder.path / name,
             target=target,
             partition=command.partition,
-            fill=command.fill,
+            fill=command.fill or "mean",
             search=command.search,
             max_regions=command.max_regions,
         )
@@ -221,14 +237,12 @@ def run_compare(paths: tuple[Path, ...], out: Path) -> None:
     console.print(f"table: {folder.path / 'comparison.md'}\nreport: {report}", soft_wrap=True)
 
 
-def run_bench(command: cli.Bench) -> None:
+def run_bench_search(command: cli.BenchSearch) -> None:
     """Measure the searches, with a bar, and print the table."""
-    from rich.table import Table
-
     from wherenot.bench.run import bench_search
 
     classifier = load_classifier(command.model)
-    out = command.out or Path("runs") / f"bench-{command.what}-{Path(command.model).name}"
+    out = command.out or Path("runs") / f"bench-search-{Path(command.model).name}"
     with progress_bar() as bar:
         task = bar.add_task("bench search", total=None, note="images")
 
@@ -250,9 +264,38 @@ def run_bench(command: cli.Bench) -> None:
             compiled=command.compile,
             on_image=on_image,
         )
+    print_bench(measured, out)
+
+
+def run_bench_mllm(command: cli.BenchMllm) -> None:
+    """Measure how answers are explained, and print the table."""
+    from wherenot.bench.mllm import bench_mllm
+    from wherenot.bench.photographs import wide_photograph
+
+    image = wide_photograph() if command.image is None else read_photograph(command.image)
+    out = command.out or Path("runs") / f"bench-mllm-{command.size}"
+    with progress_bar() as bar:
+        task = bar.add_task("bench mllm", total=None, note="")
+        measured = bench_mllm(
+            out,
+            size=command.size,
+            image=image,
+            partition=command.partition,
+            max_regions=command.max_regions,
+            device=command.device,
+            chunk=command.chunk,
+            on_way=lambda way: bar.update(task, note=way),
+        )
+    print_bench(measured, out)
+
+
+def print_bench(measured: BenchTable, out: Path) -> None:
+    """Print what was measured, and say where it is."""
+    from rich.table import Table
+
     shown = Table(title=measured.title, caption=measured.legend)
-    for heading in measured.headings:
-        shown.add_column(heading, justify="left" if heading == "search" else "right")
+    for place, heading in enumerate(measured.headings):
+        shown.add_column(heading, justify="right" if place else "left")
     for line in measured.lines:
         shown.add_row(*line)
     console.print(shown)

@@ -11,7 +11,6 @@ from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
 
-from wherenot.evidence import Evidence
 from wherenot.explain import ranked_evidence
 from wherenot.generation_evidence import GenerationEvidence
 from wherenot.masking import FillName
@@ -34,8 +33,8 @@ class Question:
         prompt: What the user says.
         answer: What the model is taken to say; None lets it generate greedily.
         tokens: Which tokens of the answer (`tokens.choose_tokens`).
-        counter: A word that would contradict the answer ("No"); its first token's probability is then read in place of
-            the first chosen token's, so that the evidence found is evidence against what the model said.
+        counter: A word that would contradict the answer ("No"). Then only the first chosen token counts, and in its
+            place the counter's first token is read: the evidence found speaks against what was said.
     """
 
     prompt: str
@@ -158,7 +157,12 @@ def explain_questions(
             target=each.targets[0] if len(each.targets) == 1 else -1, search=type(search).__name__.lower(), fill=fill,
         )  # fmt: skip
         of_tokens = slice(first, first + len(each.chosen))
-        found.append(_tokens(vlm, memo, each, evidence, of_tokens))
+        found.append(
+            GenerationEvidence.from_readings(
+                evidence, memo.known[0], of_tokens, prompt=each.encoding.prompt, pieces=vlm.pieces(each.answer),
+                chosen=each.chosen, targets=[vlm.text([target]) for target in each.targets],
+            )
+        )  # fmt: skip
         first = of_tokens.stop
     return found
 
@@ -182,34 +186,13 @@ def _asked(vlm: VisionLanguageModel, encoding: Encoding, question: Question, fil
     chosen = choose_tokens(pieces, question.tokens, full=full, empty=empty)
     targets = [answer[place] for place in chosen]
     if question.counter is not None:
+        chosen = chosen[:1]
         said = pieces[chosen[0]]
         blank = said[: len(said) - len(said.lstrip())]
-        targets[0] = vlm.answer_ids(encoding, blank + question.counter)[0]
+        targets = vlm.answer_ids(encoding, blank + question.counter)[:1]
         if targets[0] == answer[chosen[0]]:
             raise ValueError(
                 f"explain_generation: {question.counter!r} begins with the same token as what the model says, "
                 f"{said!r}; it contradicts nothing."
             )
     return Asked(encoding, tuple(answer), tuple(chosen), tuple(targets))
-
-
-def _tokens(
-    vlm: VisionLanguageModel, memo: Memo, asked: Asked, evidence: Evidence, of_tokens: slice
-) -> GenerationEvidence:
-    known, everything = memo.known[0], memo.everything(0)
-    subset, insertion, deletion = 0, [], []
-    for region in evidence.order.tolist():
-        subset |= 1 << region
-        insertion.append(known[subset][of_tokens])
-        deletion.append(known[everything & ~subset][of_tokens])
-    return GenerationEvidence(
-        evidence=evidence,
-        prompt=asked.encoding.prompt,
-        pieces=tuple(vlm.pieces(asked.answer)),
-        chosen=asked.chosen,
-        targets=tuple(vlm.text([target]) for target in asked.targets),
-        insertion=np.stack(insertion),
-        deletion=np.stack(deletion),
-        empty=known[0][of_tokens],
-        full=known[everything][of_tokens],
-    )

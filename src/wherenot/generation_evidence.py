@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from jaxtyping import Bool, Float
 
 from wherenot.evidence import Evidence
 from wherenot.objective import Objective
+from wherenot.search.memo import Reading, Subset
 from wherenot.tokens import SENSITIVE
 
 _ARRAYS = ("insertion", "deletion", "empty", "full")
@@ -47,6 +49,47 @@ class GenerationEvidence:
     deletion: Float[np.ndarray, "R T"]
     empty: Float[np.ndarray, " T"]
     full: Float[np.ndarray, " T"]
+
+    @classmethod
+    def from_readings(
+        cls,
+        evidence: Evidence,
+        known: Mapping[Subset, Reading],
+        of_tokens: slice,
+        *,
+        prompt: str,
+        pieces: Sequence[str],
+        chosen: Sequence[int],
+        targets: Sequence[str],
+    ) -> GenerationEvidence:
+        """Put evidence together with what was read of each token along its order.
+
+        Args:
+            evidence: Of the mean over the chosen tokens.
+            known: The readings it rests on.
+            of_tokens: Where in a reading the chosen tokens' probabilities are.
+            prompt: What was asked.
+            pieces: The text of each token of the answer.
+            chosen: Places of the chosen tokens.
+            targets: The text of the token that was read at each of them.
+        """
+        everything = (1 << evidence.num_regions) - 1
+        subset, insertion, deletion = 0, [], []
+        for region in evidence.order.tolist():
+            subset |= 1 << region
+            insertion.append(known[subset][of_tokens])
+            deletion.append(known[everything & ~subset][of_tokens])
+        return cls(
+            evidence=evidence,
+            prompt=prompt,
+            pieces=tuple(pieces),
+            chosen=tuple(chosen),
+            targets=tuple(targets),
+            insertion=np.stack(insertion),
+            deletion=np.stack(deletion),
+            empty=known[0][of_tokens],
+            full=known[everything][of_tokens],
+        )
 
     @property
     def answer(self) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FillName = Literal["mean", "black", "blur", "drop"]
 
@@ -171,6 +175,57 @@ def show(
     if len(shown) == 1:
         return shown[0]
     return torch.cat(shown) if shown else images[:0].clone()
+
+
+def fill_photograph(
+    image: Image.Image, fill: FillName, *, mean: tuple[int, int, int] | None = None
+) -> UInt8[np.ndarray, "H W 3"]:
+    """What hidden pixels of a photograph show, before any model's preparation.
+
+    Args:
+        image: RGB.
+        fill: ``black``; ``mean``, one colour; ``blur``: the image under a Gaussian of 1/12 of its shorter side.
+        mean: The colour of ``mean``; None takes the image's own mean.
+
+    Raises:
+        ValueError: For ``drop``, which leaves no image.
+
+    Example:
+        >>> from PIL import Image
+        >>> fill_photograph(Image.new("RGB", (2, 1), (9, 8, 7)), "mean").tolist()
+        [[[9, 8, 7], [9, 8, 7]]]
+    """
+    pixels = np.asarray(image)
+    match fill:
+        case "black":
+            return np.zeros_like(pixels)
+        case "mean":
+            colour = pixels.mean((0, 1)).round() if mean is None else np.array(mean)
+            return np.broadcast_to(colour.astype(np.uint8), pixels.shape).copy()
+        case "blur":
+            from PIL import ImageFilter
+
+            return np.array(image.filter(ImageFilter.GaussianBlur(min(image.size) / 12)))
+        case _:
+            raise ValueError(
+                f"fill_photograph: a vision-language model can hide with black, mean or blur, not {fill!r}."
+            )
+
+
+def show_photograph(
+    pixels: UInt8[np.ndarray, "H W 3"],
+    labels: Int[np.ndarray, "H W"],
+    keep: Bool[np.ndarray, " K"],
+    fill: UInt8[np.ndarray, "H W 3"],
+) -> UInt8[np.ndarray, "H W 3"]:
+    """A photograph with the regions `keep` visible and the fill everywhere else, before any model's preparation.
+
+    Example:
+        >>> white, labels = np.full((1, 2, 3), 255, np.uint8), np.array([[0, 1]])
+        >>> show_photograph(white, labels, np.array([False, True]), np.zeros_like(white))[..., 0].tolist()
+        [[0, 255]]
+    """
+    return np.where(keep[labels][..., None], pixels, fill)
 
 
 def show_pixels(

@@ -118,12 +118,12 @@ class RunFolder:
             return
         lines = target.read_text().splitlines(keepends=True)
         for number, line in enumerate(lines, start=1):
+            if not line.endswith("\n"):  # whole or not, the next line would be joined to it
+                target.write_text("".join(lines[:-1]))
+                return
             try:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
-                if not line.endswith("\n"):
-                    target.write_text("".join(lines[:-1]))
-                    return
                 raise ValueError(f"RunFolder: {target}, line {number}: not JSON ({error}).") from error
 
 

@@ -52,6 +52,18 @@ def crops(photograph: Image.Image) -> Iterator[tuple[str, Image.Image]]:
         yield name, photograph.crop((left, top, left + side, top + side))
 
 
+def wide_photograph() -> Image.Image:
+    """A photograph as wide as a small screen, 504 x 252 px.
+
+    Example:
+        >>> wide_photograph().size
+        (504, 252)
+    """
+    import skimage.data
+
+    return Image.fromarray(skimage.data.coffee()).crop((0, 50, 600, 350)).resize((504, 252))
+
+
 def benchmark_images(source: str | None = None) -> Iterator[tuple[str, Image.Image]]:
     """What is measured on.
 

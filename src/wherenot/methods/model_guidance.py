@@ -30,7 +30,8 @@ def energy_loss(attribution: Float[Tensor, "B H W"], inside: Bool[Tensor, "B H W
         inside: True where evidence may lie, on the grid of `attribution`.
 
     Returns:
-        Mean over the images that have positive evidence, 0 without gradient if none has; dtype of `attribution`.
+        Mean over the images that have positive evidence (1e-19 at least in float32, or the gradient overflows), 0
+        without gradient if none has; dtype of `attribution`.
 
     Raises:
         ValueError: If the shapes differ, or if a prior is empty: its loss is 1 whatever the model does.
@@ -50,7 +51,7 @@ def energy_loss(attribution: Float[Tensor, "B H W"], inside: Bool[Tensor, "B H W
     _check("energy_loss", attribution, inside)
     positive_BP, outside_BP = attribution.flatten(1).relu(), ~inside.flatten(1)
     total_B = positive_BP.sum(1)
-    has_evidence_B = total_B > 0
+    has_evidence_B = total_B > _nothing(total_B)
     share_B = (positive_BP * outside_BP).sum(1) / total_B.where(has_evidence_B, torch.ones_like(total_B))
     return share_B.sum() / has_evidence_B.sum().clamp_min(1)
 
@@ -228,7 +229,12 @@ class ModelGuidance(MapPenalty):
 def _share_of_peak(attribution: Tensor) -> Tensor:
     # No epsilon in the denominator: it would make the loss fall as the map shrinks.
     peak = attribution.abs().amax((-2, -1), keepdim=True)
-    return attribution / peak.where(peak > 0, torch.ones_like(peak))
+    return attribution / peak.where(peak > _nothing(peak), torch.ones_like(peak))
+
+
+def _nothing(evidence: Tensor) -> float:
+    """So little evidence counts as none: the gradient divides by it, and would overflow where the model is sure."""
+    return torch.finfo(evidence.dtype).tiny ** 0.5
 
 
 def _check(function: str, attribution: Tensor, inside: Tensor) -> None:

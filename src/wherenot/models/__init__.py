@@ -1,4 +1,4 @@
-"""Models: classifiers with their preprocessing."""
+"""Models: classifiers with their preprocessing, and vision-language models with their processors."""
 
 from wherenot.models.building import ARCHITECTURES as ARCHITECTURES
 from wherenot.models.building import build_classifier as build_classifier
@@ -9,3 +9,5 @@ from wherenot.models.clip import ZeroShot as ZeroShot
 from wherenot.models.preprocess import Preprocess as Preprocess
 from wherenot.models.scope import Scope as Scope
 from wherenot.models.scope import train_only as train_only
+from wherenot.models.vlm import VisionLanguageModel as VisionLanguageModel
+from wherenot.models.vlm import load_vlm as load_vlm

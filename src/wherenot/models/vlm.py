@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from wherenot.masking import FillName
+from wherenot.masking import FillName, fill_photograph
 from wherenot.models.images_only import images_only
 from wherenot.models.vlm_families import Inputs, VlmFamily, family_of
 from wherenot.scoring import evaluating
@@ -146,19 +146,9 @@ class VisionLanguageModel:
         Raises:
             ValueError: For ``drop``, which leaves no image.
         """
-        match fill:
-            case "black":
-                plain = Image.new("RGB", image.size)
-            case "mean":
-                means = self.processor.image_processor.image_mean or (0.5, 0.5, 0.5)
-                red, green, blue = (round(255 * mean) for mean in means)
-                plain = Image.new("RGB", image.size, (red, green, blue))
-            case "blur":
-                from PIL import ImageFilter
-
-                plain = image.filter(ImageFilter.GaussianBlur(min(image.size) / 12))
-            case _:
-                raise ValueError(f"filled: a vision-language model can hide with black, mean or blur, not {fill!r}.")
+        means = self.processor.image_processor.image_mean or (0.5, 0.5, 0.5)
+        red, green, blue = (round(255 * mean) for mean in means)
+        plain = Image.fromarray(fill_photograph(image.convert("RGB"), fill, mean=(red, green, blue)))
         return self._process(plain, "?")["pixel_values"].to(self.device)
 
     def generate(self, encoding: Encoding, *, max_tokens: int = 128, pixels: Tensor | None = None) -> list[int]:
@@ -229,16 +219,24 @@ class VisionLanguageModel:
 
     def _process(self, image: Image.Image, prompt: str, images: dict[str, Any] | None = None) -> Inputs:
         said = [{"type": "image", "image": image.convert("RGB")}, {"type": "text", "text": prompt}]
-        with images_only():
-            made = self.processor.apply_chat_template(
-                [{"role": "user", "content": said}],
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-                processor_kwargs={"images_kwargs": images or {}},
-            )
-        return {name: value for name, value in made.items() if isinstance(value, Tensor)}
+        try:
+            with images_only():
+                made = self.processor.apply_chat_template(
+                    [{"role": "user", "content": said}],
+                    add_generation_prompt=True,
+                    tokenize=True,
+                    return_dict=True,
+                    return_tensors="np",  # PaliGemma's processor cannot make tensors without a warning of numpy's
+                    processor_kwargs={"images_kwargs": images or {}},
+                )
+        except ValueError as error:
+            raise ValueError(
+                f"encode: the processor of {self.name} refuses the image with the prompt {prompt!r} ({error}). Its "
+                "chat template must put one image where it belongs."
+            ) from error
+        arrays = {name: torch.from_numpy(value) for name, value in made.items() if isinstance(value, np.ndarray)}
+        arrays.pop("labels", None)  # PaliGemma's, for training
+        return arrays
 
 
 def load_vlm(

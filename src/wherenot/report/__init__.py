@@ -1,5 +1,6 @@
 """Reports on audits: run folders in, one self-contained HTML page or a comparison table out."""
 
+from wherenot.report.answers import answer_figure as answer_figure
 from wherenot.report.comparison import ComparisonRow as ComparisonRow
 from wherenot.report.comparison import comparison_rows as comparison_rows
 from wherenot.report.content import Content as Content

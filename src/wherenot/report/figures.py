@@ -16,7 +16,7 @@ from wherenot.report.wording import arrow, is_share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
 
 PRIOR_COLOR = "#56B4E9"
 FORBIDDEN_COLOR = "#F0A6D2"
@@ -80,25 +80,39 @@ def evidence_figure(
     left, right = figure.subplots(1, 2)
     left.imshow(image, interpolation="nearest")
     left.set_title("image" if allowed is None and forbidden is None else "image and prior")
-    grey = image @ np.array([0.299, 0.587, 0.114])
-    right.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    overlay = right.imshow(map, cmap=evidence_colormap(), vmin=0, vmax=1, interpolation="nearest")
-    right.set_title("evidence")
-    bar = figure.colorbar(overlay, ax=right, shrink=0.9, ticks=[0, 0.5, 1])
-    bar.ax.set_facecolor("0.35")
-    bar.set_label("0 = none, 1 = strongest")
+    draw_evidence(figure, right, image, map, labels=labels, order=order or ())
     for axes in (left, right):
         if allowed is not None:
             draw_outline(axes, allowed, PRIOR_COLOR, "solid")
         if forbidden is not None:
             draw_outline(axes, forbidden, FORBIDDEN_COLOR, "dashed")
         axes.set_axis_off()
-    if labels is not None and order is not None:
-        for rank, region in enumerate(order[:REGIONS_NUMBERED], start=1):
-            _number_region(right, labels == region, rank)
     if title is not None:
         figure.suptitle(title, parse_math=False)
     return figure
+
+
+def draw_evidence(
+    figure: FigureBase,
+    axes: Axes,
+    image: UInt8[np.ndarray, "H W 3"],
+    map: Float[np.ndarray, "H W"],
+    *,
+    labels: Int[np.ndarray, "H W"] | None = None,
+    order: Sequence[int] = (),
+) -> None:
+    """Draw evidence over a grey image, with its scale; with `labels` and `order` the first regions are numbered."""
+    grey = image @ np.array([0.299, 0.587, 0.114])
+    axes.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    overlay = axes.imshow(map, cmap=evidence_colormap(), vmin=0, vmax=1, interpolation="nearest")
+    axes.set_title("evidence")
+    bar = figure.colorbar(overlay, ax=axes, shrink=0.9, ticks=[0, 0.5, 1])
+    bar.ax.set_facecolor("0.35")
+    bar.set_label("0 = none, 1 = strongest")
+    axes.set_axis_off()
+    if labels is not None:
+        for rank, region in enumerate(order[:REGIONS_NUMBERED], start=1):
+            _number_region(axes, labels == region, rank)
 
 
 def metric_figure(

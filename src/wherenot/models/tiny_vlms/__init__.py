@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from wherenot.models.images_only import images_only
 from wherenot.models.tiny_vlms.gemma import gemma3, paligemma
 from wherenot.models.tiny_vlms.llava import llava, llava_onevision
+from wherenot.models.tiny_vlms.minicpm import minicpmv4_6
 from wherenot.models.tiny_vlms.qwen import qwen2_5_vl, qwen3_vl
 from wherenot.models.tiny_vlms.tiles import idefics3, internvl, smolvlm
 
@@ -28,13 +31,14 @@ _BUILDERS: dict[str, Callable[[], tuple[PreTrainedModel, ProcessorMixin]]] = {
     "idefics3": idefics3,
     "gemma3": gemma3,
     "paligemma": paligemma,
+    "minicpmv4_6": minicpmv4_6,
 }
 
 FAMILIES: tuple[str, ...] = tuple(_BUILDERS)
 
 
 def tiny_vlm(family: str, *, seed: int = 0) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Build a vision-language model with about a hundred thousand weights, and its processor.
+    """Build a vision-language model with a few hundred thousand weights, and its processor.
 
     It has the family's own model class, image processor, placeholder tokens and turns; the geometry is real (windows,
     tiles, dynamic resolution), the images are small. It knows nothing: its answers depend on the image, as those of a
@@ -78,12 +82,13 @@ def _draw(model: PreTrainedModel, words: PreTrainedTokenizerBase) -> None:
     for weight in model.parameters():
         if weight.dim() > 1:
             weight.normal_(std=weight[0].numel() ** -0.5)
-    says = torch.tensor([_LOUD if _is_text(words, token) else _QUIET for token in range(len(words))])
     head: Any = model.get_output_embeddings()
-    head.weight.mul_(says[:, None])
+    head.weight.mul_(torch.where(_are_text(words), _LOUD, _QUIET)[:, None])
 
 
-def _is_text(words: PreTrainedTokenizerBase, token: int) -> bool:
-    added = words.added_tokens_decoder.get(token)
-    text = str(words.decode([token]))
-    return text.isascii() and text.isprintable() and not (added is not None and added.special)
+def _are_text(words: PreTrainedTokenizerBase) -> Bool[Tensor, " V"]:
+    special = {token for token, added in words.added_tokens_decoder.items() if added.special}
+    texts = [str(words.decode([token])) for token in range(len(words))]
+    return torch.tensor(
+        [text.isascii() and text.isprintable() and token not in special for token, text in enumerate(texts)]
+    )

@@ -75,7 +75,7 @@ def llava_onevision() -> tuple[PreTrainedModel, ProcessorMixin]:
         no_videos()(video_processor_type="LlavaOnevisionVideoProcessor"),
         num_image_tokens=16,
         vision_feature_select_strategy="full",
-        chat_template=chatml("<image>\n", after_role=" ", after_turn="", images_first=True),
+        chat_template=chatml("<image>\n", after_turn="", images_first=True),
     )
     config = LlavaOnevisionConfig(
         vision_config=SiglipVisionConfig(**_TOWER, image_size=tile, patch_size=14, vision_use_head=False),

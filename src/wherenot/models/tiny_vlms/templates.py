@@ -7,23 +7,24 @@ import json
 _ROLE = "message['role']"
 
 
-def chatml(image: str, *, system: str = "", after_role: str = "\n", after_turn: str = "\n", **options: bool) -> str:
+def chatml(image: str, *, system: str = "", after_turn: str = "\n", images_first: bool = False) -> str:
     """The turns of Qwen and those who build on it: ``<|im_start|>user ... <|im_end|>``.
 
     Args:
         image: What stands for an image.
         system: What the system says where the conversation says nothing; empty for no such turn.
-        after_role: Between the name of the role and what it says, if it begins with text.
         after_turn: Between turns.
-        options: ``images_first``, see `turns`.
+        images_first: See `turns`.
     """
     start = ""
     if system:
         said = _say(f"<|im_start|>system\n{system}<|im_end|>\n")
         start = "{% if messages[0]['role'] != 'system' %}" + said + "{% endif %}"
-    opening = "{{ '<|im_start|>' + " + _ROLE + " }}" + _say(after_role)
+    opening = "{{ '<|im_start|>' + " + _ROLE + " }}" + _say("\n")
     closing = "<|im_end|>" + after_turn
-    return turns(image, start=start, opening=opening, closing=closing, reply="<|im_start|>assistant\n", **options)
+    return turns(
+        image, start=start, opening=opening, closing=closing, reply="<|im_start|>assistant\n", images_first=images_first
+    )
 
 
 def spoken(image: str, *, start: str) -> str:
