@@ -1,6 +1,8 @@
 import json
+import re
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -314,3 +316,10 @@ def test_a_real_model_on_a_file(tmp_path, family):
     assert records[0]["predicted"] == vlm.text(vlm.generate(vlm.encode(image, "What is it?"), max_tokens=4)).strip()
     assert records[0]["true"]["coverage"] in (0.0, 1.0)
     assert rows_of(folder)["top1"]["n"] == 1
+
+
+def test_the_snippet_of_the_page_runs(capsys):
+    page = (Path(__file__).parent.parent / "docs" / "answers_audit.md").read_text()
+    [snippet] = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(compile(snippet, "answers_audit.md", "exec"), {"__name__": "snippet"})
+    assert "'pointing_touch': " in capsys.readouterr().out

@@ -26,6 +26,8 @@ from wherenot.data.check import check_dataset
 from wherenot.data.image_text import NO_LABEL
 from wherenot.priors import Prior
 from wherenot.tokens import check_choice, choose_tokens
+from wherenot.train.config import TrainConfig
+from wherenot.train.recipe import training_data
 
 QUESTION = {"image": "a.png", "prompt": "Is there a dog?"}
 
@@ -251,6 +253,8 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_lost_elsewhere(tmp_pat
     with pytest.raises(ValueError, match="'b' has a prompt; lists cannot hold it, write_image_text can"):
         write_lists(data, tmp_path / "d")
     assert not (tmp_path / "c").exists()
+    with pytest.raises(DataError, match="pairs asks questions"):
+        training_data(TrainConfig(data="pairs"), data)
 
 
 def test_it_is_read_and_checked_by_name(tmp_path, capsys):

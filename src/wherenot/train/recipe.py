@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
-from wherenot.data import DataError, Dataset, hold_out, limit, load_dataset
+from wherenot.data import DataError, Dataset, ImageTextSample, hold_out, limit, load_dataset
 from wherenot.masking import Normalization
 from wherenot.methods import PRESETS, BackgroundSwap, BoxGuided, Counterfactual, Method, RandomRegions, Recomposition
 from wherenot.methods.megl import MEGL
@@ -25,7 +25,7 @@ def training_data(config: TrainConfig, dataset: Dataset | None = None) -> Datase
         dataset: The data, if already read; None reads ``config.data``.
 
     Raises:
-        ValueError: If the data cannot be read, or have no train split.
+        ValueError: If the data cannot be read, ask questions, or have no train split.
 
     Example:
         >>> data = training_data(TrainConfig(data="decoy", images_per_split=50))
@@ -33,6 +33,8 @@ def training_data(config: TrainConfig, dataset: Dataset | None = None) -> Datase
         (50, 50)
     """
     dataset = load_dataset(config.data, seed=config.seed) if dataset is None else dataset
+    if any(isinstance(sample, ImageTextSample) for sample in dataset.samples):
+        raise DataError(f"training_data: {config.data} asks questions; a classifier would learn to answer unasked.")
     if "train" not in dataset.splits:
         raise DataError(f"training_data: {config.data} has no train split, only {', '.join(dataset.splits)}.")
     if config.images_per_split is not None:
