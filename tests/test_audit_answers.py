@@ -13,6 +13,7 @@ from vlms import BrightReader, RuleVlm, quarters_image
 from wherenot import explain_generation as explaining
 from wherenot.audit import audit
 from wherenot.audit_answers import AnswerAuditConfig, audit_answers
+from wherenot.cli import main
 from wherenot.data import DataError, Dataset, ImageTextSample, read_image_text
 from wherenot.generation_evidence import GenerationEvidence
 from wherenot.models import build_classifier
@@ -323,3 +324,18 @@ def test_the_snippet_of_the_page_runs(capsys):
     [snippet] = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     exec(compile(snippet, "answers_audit.md", "exec"), {"__name__": "snippet"})
     assert "'pointing_touch': " in capsys.readouterr().out
+
+
+def test_the_command_line_audits_answers(tmp_path, capsys):
+    model, processor = tiny_vlm("llava")
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    bright(0).save(tmp_path / "a.png")
+    line = {"image": "a.png", "prompt": "Is it bright?", "label": "Yes", "boxes": [BOXES[0]], "split": "test"}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(line) + "\n")
+    command = ["audit", "--model", str(tmp_path / "model"), "--data", f"image-text:{tmp_path / 'pairs.jsonl'}"]
+    assert main([*command, "--partition", "grid:2x2", "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert load_run(tmp_path / "run").metrics
+    assert main(["audit", "--model", "small-cnn", "--data", "decoy", "--correct"]) == 1
+    assert "--correct is for questions" in capsys.readouterr().err

@@ -103,27 +103,32 @@ class Audit:
     Try:
       wherenot audit --model runs/finetune --data decoy --partition grid:4x4
       wherenot audit --model google/vit-base-patch16-224 --data photos/ --splits test --max-images 200
+      wherenot audit --model Qwen/Qwen2.5-VL-3B-Instruct --data image-text:questions.jsonl --partition grid:7x7
     """
 
     model: str
     """A run folder, efficientnet-lite0, timm:NAME, or a transformers id or path; CLIP and SigLIP read the names of the
     data's classes."""
     data: str
-    """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, ...: docs/data.md), or decoy."""
+    """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, ...: docs/data.md), or decoy; with
+    image-text:FILE a vision-language model is asked questions (docs/answers_audit.md)."""
     splits: tuple[str, ...] = ()
     """Splits to audit; left out, all but train and validation."""
     max_images: int | None = None
     """Images per split whose evidence is searched; all images count for accuracy."""
     partition: str = "slico:50"
     """How images are cut: slico:50, grid:7x7, opencv-slico:50 or seeds:50."""
-    fill: FillName = "mean"
-    """What hidden pixels show; drop: hidden patches of a vision transformer leave its sequence."""
+    fill: FillName | None = None
+    """What hidden pixels show; left out, mean, or black for a vision-language model. drop: hidden patches of a vision
+    transformer leave its sequence."""
     search: SearchName = "exact"
     """How the order is found: exact; fast or turbo for a third of the forwards or less; the rest is to compare."""
     name: str | None = None
     """What tables call this run; left out, the model's name."""
     seed: int = 0
     """Of the drawn images, the noise and the intervals."""
+    correct: bool = False
+    """Questions about images: correct wrong answers that have a counter word by hiding regions."""
     skip_bad: bool = False
     """Go on without samples that cannot be used; they are named and counted in the report."""
     out: Path | None = None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -13,11 +14,12 @@ from rich.text import Text
 
 from wherenot import cli
 from wherenot.audit import AuditConfig, audit, default_splits
-from wherenot.data import DataError, Dataset, cutouts, load_dataset, write_folder
+from wherenot.auditing import AuditSettings
+from wherenot.data import DataError, Dataset, ImageTextSample, cutouts, load_dataset, write_folder
 from wherenot.evidence import Evidence
 from wherenot.explain import explain
 from wherenot.masking import FillName
-from wherenot.models import Classifier, load_classifier, read_photograph
+from wherenot.models import Classifier, load_classifier, load_vlm, read_photograph
 from wherenot.progress import progress_bar
 from wherenot.regions import label_maps, parse_partition
 from wherenot.report import (
@@ -191,18 +193,23 @@ def sentence(classifier: Classifier, evidence: Evidence) -> str:
 def run_audit(command: cli.Audit) -> None:
     """Audit one model on one data set and write the report."""
     dataset = load_dataset(command.data, seed=command.seed, on_bad="skip" if command.skip_bad else "error")
-    classifier = load_classifier(command.model, classes=dataset.classes)
     name = command.name or Path(command.model).name
-    config = AuditConfig(
-        splits=command.splits,
-        max_images=command.max_images,
-        partition=command.partition,
-        fill=command.fill,
-        search=command.search,
-        seed=command.seed,
-    )
     out = command.out or Path("runs") / f"audit-{name}"
-    audit_with_bar(classifier, dataset, out, config, name, command.model)
+    shared: dict[str, Any] = {
+        "splits": command.splits, "max_images": command.max_images, "partition": command.partition,
+        "search": command.search, "seed": command.seed,
+    }  # fmt: skip
+    if any(isinstance(sample, ImageTextSample) for sample in dataset.samples):
+        from wherenot.audit_answers import AnswerAuditConfig, audit_answers
+
+        config = AnswerAuditConfig(fill=command.fill or "black", correct=command.correct, **shared)
+        asking = partial(audit_answers, load_vlm(command.model), dataset, out, config)
+    else:
+        if command.correct:
+            raise ValueError("audit: --correct is for questions about images (image-text:FILE, docs/answers_audit.md).")
+        config = AuditConfig(fill=command.fill or "mean", **shared)
+        asking = partial(audit, load_classifier(command.model, classes=dataset.classes), dataset, out, config)
+    with_bar(asking, dataset, config, name, command.model)
     report = write_report([out], out / "report.html")
     console.print(comparison_table(comparison_rows([load_run(out)])))
     console.print(f"report: {report}", soft_wrap=True)
@@ -211,19 +218,16 @@ def run_audit(command: cli.Audit) -> None:
 def audit_with_bar(
     classifier: Classifier, dataset: Dataset, out: Path, config: AuditConfig, name: str, model: str
 ) -> Path:
-    """Audit with a progress bar."""
+    """Audit a classifier with a progress bar."""
+    return with_bar(partial(audit, classifier, dataset, out, config), dataset, config, name, model)
+
+
+def with_bar(asking: Callable[..., Path], dataset: Dataset, config: AuditSettings, name: str, model: str) -> Path:
+    """Run an audit with a progress bar."""
     total = sum(len(dataset.split(split)) for split in config.splits or default_splits(dataset))
     with progress_bar() as bar:
         task = bar.add_task(f"audit {name}", total=total, note="images")
-        return audit(
-            classifier,
-            dataset,
-            out,
-            config,
-            name=name,
-            model=model,
-            on_images=lambda done, _: bar.update(task, completed=done),
-        )
+        return asking(name=name, model=model, on_images=lambda done, _: bar.update(task, completed=done))
 
 
 def run_compare(paths: tuple[Path, ...], out: Path) -> None:
