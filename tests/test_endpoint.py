@@ -1,6 +1,7 @@
 """Evidence through an endpoint: a real model behind real HTTP must give what it gives at hand."""
 
 import json
+import time
 from itertools import count
 
 import numpy as np
@@ -303,6 +304,8 @@ def test_readings_are_those_of_one_question(llava, tmp_path):
         assert asked(tokens="2:4") == 0  # other tokens of the same answer are known
         server.name = "other"
         assert asked() == 5
+    with serving(server) as url:  # another port
+        assert asked() == 5
 
 
 def test_a_damaged_file_is_named(llava, tmp_path):
@@ -367,6 +370,35 @@ def test_requests_are_under_way_at_once_but_not_too_many(llava, tmp_path):
     with serving(server) as url:
         through(server, url, tmp_path, config=EndpointConfig(parallel=3))
     assert server.most in (2, 3)
+
+
+def test_a_counter_is_read_instead_of_the_token_it_contradicts(llava, tmp_path):
+    server, costs = ChatServer(llava, PLAIN), []
+    with serving(server) as url:
+        through(server, url, tmp_path, tokens="0", counter="]", regions=HALVES, on_cost=costs.append)
+        assert costs[0].requests == costs[0].pictures
+        with pytest.raises(ValueError, match="' xylophone' is not among the 20 likeliest tokens of tiny at"):
+            through(server, url, tmp_path, tokens="2:4", counter="xylophone", regions=HALVES)
+
+
+def test_a_failure_does_not_wait_for_others_that_wait(llava, tmp_path):
+    server = ChatServer(llava)
+    calls = count()
+
+    def some_fail(_):
+        match next(calls):
+            case 4:
+                return error(429, "later", {"Retry-After": "60"})
+            case 5:
+                time.sleep(0.3)
+                return error(400, "never")
+        return None
+
+    server.always = some_fail
+    begin = time.monotonic()
+    with serving(server) as url, pytest.raises(EndpointError, match="answers 400: 'never'"):
+        through(server, url, tmp_path)
+    assert time.monotonic() - begin < 20
 
 
 def test_the_image_is_left_alone_and_may_have_any_mode(llava, tmp_path):

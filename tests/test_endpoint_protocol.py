@@ -88,6 +88,8 @@ def test_the_next_token_is_looked_up_among_the_likeliest():
     assert ask["dog"] == {"3": math.exp(-2.0)}
     assert ask[" cat"] == {"3": math.exp(-3.0)}
     assert ask[" bird"] == ask[" "] == {"3": 0.0}
+    twice = reply([entry(" dog", -3.0, ("Ġdog", -0.5), (" dog", -3.0))])  # two tokens that read the same
+    assert likeliest_next(twice) == {" dog": math.exp(-0.5)}
     without_blanks = reply([entry("dog", -0.5)])
     assert NextToken("0", "", " dog", 20).read(without_blanks) == {"0": math.exp(-0.5)}
 
