@@ -41,7 +41,7 @@ def choose(inquiry: Inquiry, answer: AnswerTokens, choice: str, counter: str | N
         inquiry: Puts the questions that the choice itself needs.
         answer: The answer.
         choice: As for `tokens.choose_tokens`.
-        counter: A word that would contradict the answer, read in place of the first chosen token.
+        counter: A word that would contradict the answer, read in place of the first chosen token, and alone.
 
     Raises:
         ValueError: If the choice names no token or one that cannot be read, or the counter does not contradict.
@@ -51,6 +51,7 @@ def choose(inquiry: Inquiry, answer: AnswerTokens, choice: str, counter: str | N
     if choice == "sensitive":
         full, empty = (_readings_of_all(inquiry, answer, subset) for subset in (inquiry.pictures.everything, 0))
     places = choose_tokens(answer.pieces, choice, full=full, empty=empty)
+    places = places[:1] if counter else places
     _check_readable(inquiry, answer, places)
     names = [str(place) for place in places]
     targets = [answer.pieces[place] for place in places]
