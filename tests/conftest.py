@@ -1,9 +1,12 @@
 """Fixtures shared by the tests."""
 
+import os
 from collections.abc import Iterator
 
 import jaxtyping
 import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's package is imported; no test asks the hub, or waits for it
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ OPTIONAL = {
 
 # Each layer may import from itself and from what stands before it.
 LAYERS = [
-    {"types", "rasters", "tokens"},
+    {"types", "rasters", "tokens", "frames"},
     {"objective", "masking", "priors", "run", "progress", "microbatch", "dropping"},
     {"regions", "scoring", "four_terms", "token_score", "search", "losses", "metrics"},
     {"evidence", "generation_evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids"},
@@ -28,7 +28,7 @@ LAYERS = [
     {"explain_generation", "endpoint", "correction"},
     {"auditing", "audit", "audit_answers", "report", "train"},
     {"experiments", "bench"},
-    {"commands", "demo", "explain_answers"},
+    {"commands", "demo"},
 ]
 
 

@@ -141,6 +141,31 @@ def test_bench_search_from_the_command_line(tmp_path, capsys, monkeypatch):
     assert "another configuration" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")  # torch.compile's own
+def test_compiled_forwards_are_timed(tmp_path, capsys):
+    from wherenot.models import build_classifier
+
+    build_classifier("small-cnn", classes=["a", "b"]).save(tmp_path / "model")
+    arguments = ["--images", "decoy", "--partition", "grid:2x2", "--limit", "1", "--timed", "2", "--searches", "exact"]
+    with torch.compiler.set_stance("force_eager"):  # wrapped as for compiling, which takes a minute
+        assert (
+            main(
+                [
+                    "bench",
+                    "search",
+                    "--model",
+                    str(tmp_path / "model"),
+                    *arguments,
+                    "--compile",
+                    "--out",
+                    str(tmp_path / "out"),
+                ]
+            )
+            == 0
+        )
+    assert "exact" in capsys.readouterr().out
+
+
 def test_answers_are_measured_against_the_authors_way(tmp_path, capsys):
     # Of a size that the processor does not resize: hiding before it and after it are the same.
     Image.fromarray(skimage.data.coffee()).resize((168, 112)).save(tmp_path / "shot.png")

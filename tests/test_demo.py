@@ -5,10 +5,10 @@ from wherenot.data import decoy
 
 
 def test_the_demo_in_small(tmp_path, monkeypatch, capsys):
-    small = partial(decoy, num_train=64, num_validation=20, num_test=12)
+    small = partial(decoy, num_train=64, num_validation=20, num_test=8)
     monkeypatch.setattr(wherenot.demo, "load_dataset", lambda name, seed: small(seed))
     monkeypatch.setattr(wherenot.demo, "METHODS", ("finetune", "log"))
-    monkeypatch.setattr(wherenot.demo, "AUDITED_IMAGES", 4)
+    monkeypatch.setattr(wherenot.demo, "AUDITED_IMAGES", 2)
     monkeypatch.setattr(wherenot.demo, "PHOTOGRAPHS", ())
     report = wherenot.demo.run_demo(tmp_path / "demo", seed=0)
     page = report.read_text()

@@ -9,12 +9,11 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from PIL import Image
 
 from wherenot.generation_evidence import GenerationEvidence
 from wherenot.masking import FillName, show_elements
 from wherenot.metrics import answer_agrees, removed_area
-from wherenot.models.vlm import VisionLanguageModel
+from wherenot.models.vlm import Picture, VisionLanguageModel
 from wherenot.scoring import evaluating
 
 
@@ -52,7 +51,7 @@ class Correction:
 
 def correct_hallucination(
     vlm: VisionLanguageModel,
-    image: Image.Image,
+    image: Picture,
     found: GenerationEvidence,
     *,
     label: str,
@@ -88,6 +87,7 @@ def correct_hallucination(
         >>> from wherenot.explain_generation import explain_generation
         >>> from wherenot.models.tiny_vlms import tiny_vlm
         >>> from wherenot.regions import Grid
+        >>> from PIL import Image
         >>> vlm = VisionLanguageModel(*tiny_vlm("llava"))
         >>> image = Image.radial_gradient("L").convert("RGB")
         >>> found = explain_generation(

@@ -10,7 +10,9 @@ from pathlib import Path
 from PIL import Image
 from rich.table import Table
 
-from wherenot.commands import audit_with_bar, console, explain_photograph, sentence
+from wherenot.commands.audit import audit_with_bar
+from wherenot.commands.explain import explain_photograph, sentence
+from wherenot.commands.printing import console
 from wherenot.data import load_dataset
 from wherenot.experiments.decoy import AUDIT, decoy_config
 from wherenot.models import load_classifier

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Int
-from PIL import Image
 from torch import Tensor
 
 from wherenot.explain import ranked_evidence
+from wherenot.frames import film_labels
 from wherenot.generation_evidence import GenerationEvidence
 from wherenot.masking import FillName
 from wherenot.models.answers import AnswerReader, Asked
-from wherenot.models.vlm import Encoding, VisionLanguageModel
+from wherenot.models.vlm import Encoding, Picture, VisionLanguageModel
 from wherenot.objective import EVALUATION, Objective
 from wherenot.regions import Slico, region_centres
 from wherenot.scoring import evaluating
@@ -45,7 +45,7 @@ class Question:
 
 def explain_generation(
     vlm: VisionLanguageModel,
-    image: Image.Image,
+    image: Picture,
     prompt: str,
     *,
     answer: str | None = None,
@@ -68,13 +68,14 @@ def explain_generation(
 
     Args:
         vlm: The model.
-        image: RGB.
+        image: RGB; or frames of a film, which the model sees one after the other, as several images.
         prompt: What the user says.
         answer: What the model is taken to say; None lets it generate greedily.
         tokens: Which tokens are explained: ``all``, ``answer``, ``sensitive``, ``word:cat``, ``regex:...``,
             ``field:POINT``, ``3``, ``3:7`` (`tokens.choose_tokens`).
         counter: A word that would contradict the answer; see `Question`.
-        regions: How to cut the image, or a label map (values 0..K-1) in its pixels.
+        regions: How to cut the image (each frame), or a label map (values 0..K-1) in its pixels (those of the
+            `frames.film_strip`, which is also what the evidence of a film is on).
         fill: What hidden pixels show: ``black``, ``mean`` or ``blur``.
         objective: The set function to climb.
         search: How the order is found.
@@ -91,6 +92,7 @@ def explain_generation(
         >>> from wherenot.models.tiny_vlms import tiny_vlm
         >>> from wherenot.regions import Grid
         >>> vlm = VisionLanguageModel(*tiny_vlm("llava"))
+        >>> from PIL import Image
         >>> image = Image.radial_gradient("L").convert("RGB")
         >>> found = explain_generation(vlm, image, "What is this?", tokens="0:2", regions=Grid(2, 2), max_tokens=4)
         >>> found.chosen, len(found.evidence.order), found.insertion.shape
@@ -109,7 +111,7 @@ def explain_generation(
 
 def explain_questions(
     vlm: VisionLanguageModel,
-    image: Image.Image,
+    image: Picture,
     questions: Sequence[Question],
     *,
     regions: Partition | Int[np.ndarray, "H W"] = Slico(),
@@ -135,7 +137,7 @@ def explain_questions(
     """
     if not questions:
         raise ValueError("explain_questions: needs a question at least.")
-    labels = regions if isinstance(regions, np.ndarray) else regions(np.asarray(image.convert("RGB")))
+    labels = regions if isinstance(regions, np.ndarray) else film_labels(image, regions)
     count = int(labels.max()) + 1
     if count < 2:
         raise ValueError("explain_questions: a single region, there is nothing to rank; use a finer partition.")

@@ -67,7 +67,7 @@ def measure_time(
         authors: Also time the authors' loops, one image after the other, and compare their orders.
         network: What runs the forwards, if not the classifier: the same, compiled, say.
     """
-    model = _Timed(network or classifier).eval()
+    model = _Timed(classifier if network is None else network).eval()
     with torch.no_grad():
         target = model(images).argmax(1)
     labels = label_maps(images, partition, classifier.normalization)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
+from wherenot.frames import frames_of
 from wherenot.masking import FillName, fill_photograph
 from wherenot.models.images_only import images_only
 from wherenot.models.vlm_families import Inputs, VlmFamily, family_of
@@ -21,7 +22,10 @@ from wherenot.scoring import evaluating
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
-_BYTE = 255  # regions that one pass of the processor can tell apart; 0 is padding
+Picture: TypeAlias = Image.Image | Sequence[Image.Image]
+"""An image, or the frames of a film, which models see one after the other, as if they were several images."""
+
+_BYTE = 256  # regions that one pass of the processor can tell apart
 _UNTOUCHED = {"do_rescale": False, "do_normalize": False, "resample": Image.Resampling.NEAREST}
 
 
@@ -86,11 +90,11 @@ class VisionLanguageModel:
         """Name or path that the model was loaded from, or its family."""
         return self.model.config.name_or_path or self.model.config.model_type
 
-    def encode(self, image: Image.Image, prompt: str) -> Encoding:
+    def encode(self, image: Picture, prompt: str) -> Encoding:
         """Prepare an image and a prompt.
 
         Args:
-            image: RGB.
+            image: RGB, or frames of one size.
             prompt: What the user says; the chat template puts image and prompt where they belong.
 
         Raises:
@@ -105,21 +109,23 @@ class VisionLanguageModel:
             )
         most = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if most is not None and encoding.num_tokens >= most:
+            sizes = ", ".join(f"{frame.width} x {frame.height}" for frame in frames_of(image))
             raise ValueError(
-                f"encode: image of {image.width} x {image.height} px and prompt make {encoding.num_tokens} tokens, "
+                f"encode: image of {sizes} px and prompt make {encoding.num_tokens} tokens, "
                 f"{self.name} takes {most} with the answer; make the image smaller or lower the processor's max_pixels."
             )
         return encoding
 
-    def layout(self, image: Image.Image, labels: Int[np.ndarray, "H W"]) -> Int[Tensor, "*shape"]:
+    def layout(self, image: Picture, labels: Int[np.ndarray, "H W"]) -> Int[Tensor, "*shape"]:
         """Where the regions of an image are in the processor's ``pixel_values``.
 
         The label map takes the way of the image through the processor: same resizing (to the nearest pixel), crops,
         tiles and order.
 
         Args:
-            image: The image.
-            labels: Its label map, values 0..K-1, in its own pixels.
+            image: The image, or frames.
+            labels: Its label map, values 0..K-1, in its own pixels; of frames that of their film strip
+                (`frames.film_strip`).
 
         Returns:
             A label for each number of ``pixel_values``; -1 for padding.
@@ -127,19 +133,24 @@ class VisionLanguageModel:
         Raises:
             ValueError: If the label map has another size than the image.
         """
-        if labels.shape != (image.height, image.width):
+        frames = frames_of(image)
+        if labels.shape != (frames[0].height, frames[0].width * len(frames)):
+            what = f"{len(frames)} frames" if len(frames) > 1 else "an image"
             raise ValueError(
-                f"layout: label map of shape {labels.shape} for an image of {image.width} x {image.height} px."
+                f"layout: label map of shape {labels.shape} for {what} of {frames[0].width} x {frames[0].height} px."
             )
-        low = self._carried(labels % _BYTE + 1)
-        high = self._carried(labels // _BYTE + 1) if labels.max() >= _BYTE else low.clamp(max=1)
-        return torch.where(low > 0, (high - 1) * _BYTE + low - 1, -1)
+        parts = np.split(labels, len(frames), axis=1)
+        low = self._carried([part % _BYTE for part in parts])
+        high = self._carried([part // _BYTE for part in parts]) if labels.max() >= _BYTE else 0
+        # Padding is told by its colour: no processor pads with the next to black.
+        inside = self._carried([np.ones_like(part) for part in parts]) == 1
+        return torch.where(inside, high * _BYTE + low, -1)
 
-    def filled(self, image: Image.Image, fill: FillName) -> Float[Tensor, "*shape"]:
+    def filled(self, image: Picture, fill: FillName) -> Float[Tensor, "*shape"]:
         """What hidden numbers of ``pixel_values`` show: an image that is filled all over, taken through the processor.
 
         Args:
-            image: The image.
+            image: The image, or frames.
             fill: ``black``, ``mean`` (the colour that normalisation maps next to 0; not quite 0, which some families
                 take for padding) or ``blur``.
 
@@ -148,7 +159,10 @@ class VisionLanguageModel:
         """
         means = self.processor.image_processor.image_mean or (0.5, 0.5, 0.5)
         red, green, blue = (round(255 * mean) for mean in means)
-        plain = Image.fromarray(fill_photograph(image.convert("RGB"), fill, mean=(red, green, blue)))
+        plain = [
+            Image.fromarray(fill_photograph(frame.convert("RGB"), fill, mean=(red, green, blue)))
+            for frame in frames_of(image)
+        ]
         return self._process(plain, "?")["pixel_values"].to(self.device)
 
     def generate(self, encoding: Encoding, *, max_tokens: int = 128, pixels: Tensor | None = None) -> list[int]:
@@ -212,13 +226,14 @@ class VisionLanguageModel:
         config = self.model.config
         return getattr(config, "image_token_id", None) or config.image_token_index
 
-    def _carried(self, numbers: Int[np.ndarray, "H W"]) -> Int[Tensor, "*shape"]:
-        """An image of numbers 0..255 on its way through the processor, untouched but for its geometry."""
-        grey = Image.fromarray(np.repeat(numbers.astype(np.uint8)[..., None], 3, axis=2))
+    def _carried(self, numbers: Sequence[Int[np.ndarray, "H W"]]) -> Int[Tensor, "*shape"]:
+        """Images of numbers 0..255 on their way through the processor, untouched but for their geometry."""
+        grey = [Image.fromarray(np.repeat(each.astype(np.uint8)[..., None], 3, axis=2)) for each in numbers]
         return self._process(grey, "?", _UNTOUCHED)["pixel_values"].to(self.device).long()
 
-    def _process(self, image: Image.Image, prompt: str, images: dict[str, Any] | None = None) -> Inputs:
-        said = [{"type": "image", "image": image.convert("RGB")}, {"type": "text", "text": prompt}]
+    def _process(self, image: Picture, prompt: str, images: dict[str, Any] | None = None) -> Inputs:
+        shown = [{"type": "image", "image": frame.convert("RGB")} for frame in frames_of(image)]
+        said = [*shown, {"type": "text", "text": prompt}]
         try:
             with images_only():
                 made = self.processor.apply_chat_template(

@@ -13,7 +13,7 @@ from wherenot.models.images_only import images_only
 from wherenot.models.tiny_vlms.gemma import gemma3, paligemma
 from wherenot.models.tiny_vlms.llava import llava, llava_onevision
 from wherenot.models.tiny_vlms.minicpm import minicpmv4_6
-from wherenot.models.tiny_vlms.qwen import qwen2_5_vl, qwen3_vl
+from wherenot.models.tiny_vlms.qwen import qwen2_5_vl, qwen2_vl, qwen3_vl
 from wherenot.models.tiny_vlms.tiles import idefics3, internvl, smolvlm
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LOUD, _QUIET = 2.0, 0.25  # standard deviations of the logits of tokens that are text, and of the others
 
 _BUILDERS: dict[str, Callable[[], tuple[PreTrainedModel, ProcessorMixin]]] = {
+    "qwen2_vl": qwen2_vl,
     "qwen2_5_vl": qwen2_5_vl,
     "qwen3_vl": qwen3_vl,
     "llava": llava,

@@ -1,4 +1,4 @@
-"""Qwen2.5-VL and Qwen3-VL: patches in the order of their windows, as many as the image needs."""
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: as many patches as the image needs, in the order of their windows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,28 @@ if TYPE_CHECKING:
 
 _PLACES = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 _IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
+
+
+def qwen2_vl() -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Qwen2-VL: every layer of the tower sees everything."""
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    words = _words()
+    processor = Qwen2VLProcessor(
+        Qwen2VLImageProcessorPil(**_sizes(patch=14)),
+        words,
+        no_videos()(video_processor_type="Qwen2VLVideoProcessor"),
+        chat_template=chatml(_IMAGE, system="You are a helpful assistant."),
+    )
+    config = Qwen2VLConfig(
+        vision_config={
+            "depth": 2, "embed_dim": 48, "hidden_size": 64, "mlp_ratio": 2, "num_heads": 4, "patch_size": 14,
+        },
+        text_config=_mrope_text(words),
+        **token_ids(words, *_PLACES),
+    )  # fmt: skip
+    return Qwen2VLForConditionalGeneration(config), processor
 
 
 def qwen2_5_vl() -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -32,10 +54,7 @@ def qwen2_5_vl() -> tuple[PreTrainedModel, ProcessorMixin]:
             "depth": 2, "hidden_size": 48, "intermediate_size": 96, "num_heads": 4, "patch_size": 14,
             "window_size": 56, "fullatt_block_indexes": [1], "out_hidden_size": 64,
         },
-        text_config={
-            **_text(words), "num_key_value_heads": 2,
-            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e6},
-        },
+        text_config=_mrope_text(words),
         **token_ids(words, *_PLACES),
     )  # fmt: skip
     return Qwen2_5_VLForConditionalGeneration(config), processor
@@ -67,6 +86,14 @@ def qwen3_vl() -> tuple[PreTrainedModel, ProcessorMixin]:
         **token_ids(words, *_PLACES),
     )  # fmt: skip
     return Qwen3VLForConditionalGeneration(config), processor
+
+
+def _mrope_text(words: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """Of Qwen2-VL and Qwen2.5-VL: positions in time, height and width share the channels."""
+    return {
+        **_text(words), "num_key_value_heads": 2,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e6},
+    }  # fmt: skip
 
 
 def _words() -> PreTrainedTokenizerFast:

@@ -11,12 +11,15 @@ from jaxtyping import Int
 from PIL import Image
 
 from wherenot import cli
-from wherenot.commands import console, picture_name
+from wherenot.commands.explain import picture_name
+from wherenot.commands.printing import console
 from wherenot.endpoint import explain_endpoint
 from wherenot.explain_generation import explain_generation
+from wherenot.frames import film_labels, film_strip, read_frames
 from wherenot.generation_evidence import GenerationEvidence
 from wherenot.given_regions import from_boxes
 from wherenot.models import VisionLanguageModel, load_vlm, read_photograph
+from wherenot.models.vlm import Picture
 from wherenot.progress import progress_bar
 from wherenot.regions import parse_partition
 from wherenot.report import answer_figure, png_bytes
@@ -28,6 +31,8 @@ def run_explain_answers(command: cli.Explain) -> None:
     """Explain the answer to one prompt for each image; those done are kept when a later one fails."""
     if command.target is not None or command.classes:
         raise ValueError("explain: --target and --classes are for classifiers; leave out --prompt, or them.")
+    if command.frames is not None and (command.boxes is not None or command.endpoint is not None):
+        raise ValueError("explain: --frames goes neither with --boxes nor with --endpoint.")
     vlm = load_vlm(command.model) if command.endpoint is None else None
     folder = RunFolder(command.out)
     for path in command.images:
@@ -40,7 +45,7 @@ def run_explain_answers(command: cli.Explain) -> None:
 def explain_answer(vlm: VisionLanguageModel | None, path: Path, out: Path, command: cli.Explain) -> GenerationEvidence:
     """Explain the answer about one image, with a bar, and write ``out`` .png, .json, .npz and .tokens.json."""
     assert command.prompt is not None
-    image = read_photograph(path)
+    image = read_photograph(path) if command.frames is None else read_frames(path, command.frames)
     labels = _labels(image, command)
     search = parse_search(command.search)
     with progress_bar() as bar:
@@ -59,6 +64,7 @@ def explain_answer(vlm: VisionLanguageModel | None, path: Path, out: Path, comma
             found = explain_generation(vlm, image, command.prompt, **asked)
         else:
             assert command.endpoint is not None
+            assert isinstance(image, Image.Image)
             found = explain_endpoint(
                 image,
                 command.prompt,
@@ -71,7 +77,7 @@ def explain_answer(vlm: VisionLanguageModel | None, path: Path, out: Path, comma
                 **asked,
             )
         bar.update(task, total=found.evidence.forwards, completed=found.evidence.forwards)
-    write_answer(image, found, out)
+    write_answer(film_strip(image), found, out)
     return found
 
 
@@ -81,9 +87,9 @@ def write_answer(image: Image.Image, found: GenerationEvidence, out: Path) -> No
     out.with_suffix(".png").write_bytes(png_bytes(answer_figure(np.asarray(image), found)))
 
 
-def _labels(image: Image.Image, command: cli.Explain) -> Int[np.ndarray, "H W"]:
-    if command.boxes is None:
-        return parse_partition(command.partition)(np.asarray(image))
+def _labels(image: Picture, command: cli.Explain) -> Int[np.ndarray, "H W"]:
+    if command.boxes is None or not isinstance(image, Image.Image):
+        return film_labels(image, parse_partition(command.partition))
     try:
         boxes = json.loads(command.boxes.read_text())
     except (OSError, json.JSONDecodeError) as error:

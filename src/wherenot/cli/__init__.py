@@ -1,0 +1,71 @@
+"""The command line: parses and calls; what commands do is in `wherenot.commands`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import OmitSubcommandPrefixes, subcommand
+
+import wherenot
+from wherenot.cli.audit import Advise, Audit, Compare
+from wherenot.cli.bench import Bench, BenchMllm, BenchSearch
+from wherenot.cli.data import Data, DataCheck, DataConvert, DataMake
+from wherenot.cli.explain import Demo, Explain
+from wherenot.cli.train import Reproduce, Train
+from wherenot.experiments.recipes import RECIPES
+from wherenot.train.config import read_config
+
+__all__ = [
+    "Advise", "Audit", "Bench", "BenchMllm", "BenchSearch", "Compare", "Data", "DataCheck", "DataConvert", "DataMake",
+    "Demo", "Explain", "Reproduce", "Train", "main",
+]  # fmt: skip
+
+_HINT = "wherenot COMMAND --help explains a command; wherenot --version prints the version."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0 if it did what was asked."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] in (["--version"], ["-V"]):
+        print(f"wherenot {wherenot.__version__}")
+        return 0
+    try:
+        command = tyro.cli(
+            OmitSubcommandPrefixes[
+                Annotated[Demo, subcommand("demo")]
+                | Annotated[Explain, subcommand("explain")]
+                | Annotated[Audit, subcommand("audit")]
+                | Annotated[Train, _train_subcommand(arguments)]
+                | Annotated[Compare, subcommand("compare")]
+                | Annotated[Bench, subcommand("bench")]
+                | Annotated[Data, subcommand("data")]
+                | Annotated[Reproduce, subcommand("reproduce")]
+                | Annotated[Advise, subcommand("advise")]
+            ],
+            prog="wherenot",
+            description=f"{wherenot.__doc__}\n\n{_HINT}",
+            args=arguments,
+        )
+        from wherenot import commands
+
+        commands.run(command)
+    except KeyboardInterrupt:
+        print("wherenot: interrupted; what was finished is kept, the same command goes on from there.", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ImportError) as error:
+        print(f"wherenot: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _train_subcommand(arguments: list[str]) -> object:
+    """``train``, with the values of the file or recipe it names as the defaults that --set changes."""
+    if arguments[:1] == ["train"] and len(arguments) > 1 and not arguments[1].startswith("-"):
+        path = Path(arguments[1])
+        config = RECIPES.get(arguments[1]) or read_config(path, RECIPES)
+        return subcommand("train", default=Train(config=path, set=config))
+    return subcommand("train")

@@ -1,0 +1,87 @@
+"""Arguments of the commands that judge runs: audit, compare and advise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from wherenot.masking import FillName
+from wherenot.search import SearchName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Run attribution over a data set, compare the evidence with the priors, and write a report.
+
+    Goes on where it stopped when called again with the same settings.
+
+    Try:
+      wherenot audit --model runs/finetune --data decoy --partition grid:4x4
+      wherenot audit --model google/vit-base-patch16-224 --data photos/ --splits test --max-images 200
+      wherenot audit --model Qwen/Qwen2.5-VL-3B-Instruct --data image-text:questions.jsonl --partition grid:7x7
+    """
+
+    model: str
+    """A run folder, efficientnet-lite0, timm:NAME, or a transformers id or path; CLIP and SigLIP read the names of the
+    data's classes."""
+    data: str
+    """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, ...: docs/data.md), or decoy; with
+    image-text:FILE a vision-language model is asked questions (docs/answers_audit.md)."""
+    splits: tuple[str, ...] = ()
+    """Splits to audit; left out, all but train and validation."""
+    max_images: int | None = None
+    """Images per split whose evidence is searched; all images count for accuracy."""
+    partition: str = "slico:50"
+    """How images are cut: slico:50, grid:7x7, opencv-slico:50 or seeds:50."""
+    fill: FillName | None = None
+    """What hidden pixels show; left out, mean, or black for a vision-language model. drop: hidden patches of a vision
+    transformer leave its sequence."""
+    search: SearchName = "exact"
+    """How the order is found: exact; fast or turbo for a third of the forwards or less; the rest is to compare."""
+    name: str | None = None
+    """What tables call this run; left out, the model's name."""
+    seed: int = 0
+    """Of the drawn images, the noise and the intervals."""
+    correct: bool = False
+    """Questions about images: correct wrong answers that have a counter word by hiding regions."""
+    skip_bad: bool = False
+    """Go on without samples that cannot be used; they are named and counted in the report."""
+    out: Path | None = None
+    """Run folder; left out, runs/audit-NAME."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Compare audits: every metric, side by side, with paired differences from the first and 95 % intervals.
+
+    Try:
+      wherenot compare runs/audit-finetune runs/audit-log
+      wherenot compare runs/audit-* --out comparison
+    """
+
+    runs: Positional[tuple[Path, ...]]
+    """Run folders of audits; the first is what the others are compared with."""
+    out: Path = Path("runs/comparison")
+    """Folder for comparison.md and report.html."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advise:
+    """Say which method to try on a model, and when alignment will not help, from audits of it.
+
+    Try:
+      wherenot advise runs/audit-finetune
+      wherenot advise runs/audit-finetune --priors rough --context spurious
+    """
+
+    runs: Positional[tuple[Path, ...]]
+    """Run folders of audits."""
+    priors: Literal["exact", "rough", "wrong"] | None = None
+    """How good the priors are: masks that fit, loose or partly covering ones, or often misplaced ones."""
+    priors_frac: float | None = None
+    """Share of the training images that have a prior; left out, as in the audit."""
+    context: Literal["spurious", "informative"] | None = None
+    """Whether what lies off the prior helps honestly where the model will be used; left out, judged by groups."""

@@ -1,0 +1,48 @@
+"""What each command does, once its arguments are parsed."""
+
+from __future__ import annotations
+
+from wherenot import cli
+
+
+def run(command: object) -> None:
+    """Run a parsed command; what it needs is imported when it runs."""
+    match command:
+        case cli.Demo():
+            from wherenot.demo import run_demo
+
+            run_demo(command.out, command.seed)
+        case cli.Explain():
+            from wherenot.commands.explain import run_explain
+
+            run_explain(command)
+        case cli.Audit():
+            from wherenot.commands.audit import run_audit
+
+            run_audit(command)
+        case cli.Train():
+            from wherenot.commands.train import run_train
+
+            run_train(command)
+        case cli.Compare():
+            from wherenot.commands.audit import run_compare
+
+            run_compare(command.runs, command.out)
+        case cli.Bench():
+            from wherenot.commands.bench import run_bench
+
+            run_bench(command.action)
+        case cli.Data():
+            from wherenot.commands.data import run_data
+
+            run_data(command.action)
+        case cli.Reproduce():
+            from wherenot.commands.reproduce import run_reproduce
+
+            run_reproduce(command)
+        case cli.Advise():
+            from wherenot.commands.audit import run_advise
+
+            run_advise(command)
+        case _:
+            raise AssertionError(f"no such command: {command}")

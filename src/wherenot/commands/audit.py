@@ -1,0 +1,85 @@
+"""`wherenot audit`, `compare` and `advise`: what runs are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from wherenot import cli
+from wherenot.audit import AuditConfig, audit, default_splits
+from wherenot.auditing import AuditSettings
+from wherenot.commands.printing import console
+from wherenot.data import Dataset, ImageTextSample, load_dataset
+from wherenot.models import Classifier, load_classifier, load_vlm
+from wherenot.progress import progress_bar
+from wherenot.report import (
+    comparison_markdown,
+    comparison_rows,
+    comparison_table,
+    load_run,
+    warnings_markdown,
+    write_report,
+)
+from wherenot.run import RunFolder
+
+
+def run_audit(command: cli.Audit) -> None:
+    """Audit one model on one data set and write the report."""
+    dataset = load_dataset(command.data, seed=command.seed, on_bad="skip" if command.skip_bad else "error")
+    name = command.name or Path(command.model).name
+    out = command.out or Path("runs") / f"audit-{name}"
+    shared: dict[str, Any] = {
+        "splits": command.splits, "max_images": command.max_images, "partition": command.partition,
+        "search": command.search, "seed": command.seed,
+    }  # fmt: skip
+    if any(isinstance(sample, ImageTextSample) for sample in dataset.samples):
+        from wherenot.audit_answers import AnswerAuditConfig, audit_answers
+
+        config = AnswerAuditConfig(fill=command.fill or "black", correct=command.correct, **shared)
+        asking = partial(audit_answers, load_vlm(command.model), dataset, out, config)
+    else:
+        if command.correct:
+            raise ValueError("audit: --correct is for questions about images (image-text:FILE, docs/answers_audit.md).")
+        config = AuditConfig(fill=command.fill or "mean", **shared)
+        asking = partial(audit, load_classifier(command.model, classes=dataset.classes), dataset, out, config)
+    with_bar(asking, dataset, config, name, command.model)
+    report = write_report([out], out / "report.html")
+    console.print(comparison_table(comparison_rows([load_run(out)])))
+    console.print(f"report: {report}", soft_wrap=True)
+
+
+def audit_with_bar(
+    classifier: Classifier, dataset: Dataset, out: Path, config: AuditConfig, name: str, model: str
+) -> Path:
+    """Audit a classifier with a progress bar."""
+    return with_bar(partial(audit, classifier, dataset, out, config), dataset, config, name, model)
+
+
+def with_bar(asking: Callable[..., Path], dataset: Dataset, config: AuditSettings, name: str, model: str) -> Path:
+    """Run an audit with a progress bar."""
+    total = sum(len(dataset.split(split)) for split in config.splits or default_splits(dataset))
+    with progress_bar() as bar:
+        task = bar.add_task(f"audit {name}", total=total, note="images")
+        return asking(name=name, model=model, on_images=lambda done, _: bar.update(task, completed=done))
+
+
+def run_compare(paths: tuple[Path, ...], out: Path) -> None:
+    """Print the comparison, and write it as Markdown and as a page."""
+    runs = [load_run(path) for path in paths]
+    rows = comparison_rows(runs)
+    folder = RunFolder(out)
+    (folder.path / "comparison.md").write_text(comparison_markdown(rows) + warnings_markdown(runs))
+    report = write_report(list(paths), folder.path / "report.html")
+    console.print(comparison_table(rows))
+    console.print(f"table: {folder.path / 'comparison.md'}\nreport: {report}", soft_wrap=True)
+
+
+def run_advise(command: cli.Advise) -> None:
+    """Print which method to try, from audits."""
+    from wherenot.experiments.advice import advice_text
+
+    runs = [load_run(path) for path in command.runs]
+    known = {"priors": command.priors, "priors_frac": command.priors_frac, "context": command.context}
+    console.print(advice_text(runs, **known), markup=False, highlight=False)
