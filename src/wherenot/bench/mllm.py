@@ -106,11 +106,12 @@ def sized_vlm(size: Size, *, device: str, precision: torch.dtype, seed: int = 0)
             large = Qwen2_5_VLForConditionalGeneration(config)
         finally:
             torch.set_default_dtype(before)
-        # As likely as in a trained model are only tokens that the tokenizer knows; of all 151,936 none would matter.
+        # Only tokens that the tokenizer knows are likely, as in a trained model: spread over all 151,936 no probability
+        # would be large enough to rank regions by.
         head = large.lm_head.weight
         with torch.no_grad():
             words = known["text_config"]["vocab_size"]
-            head[:words].normal_(std=2 * head.shape[1] ** -0.5)
+            head[:words].normal_(std=6 * head.shape[1] ** -0.5)
             head[words:].normal_(std=0.1 * head.shape[1] ** -0.5)
     return VisionLanguageModel(large.eval(), processor)
 
