@@ -34,29 +34,41 @@ def answer_figure(image: UInt8[np.ndarray, "H W 3"], found: GenerationEvidence, 
     Raises:
         ValueError: If image and evidence differ in size.
     """
-    from matplotlib.figure import Figure
-
     evidence = found.evidence
     if evidence.labels.shape != image.shape[:2]:
         raise ValueError(f"answer_figure: evidence of {evidence.labels.shape}, image of {image.shape[:2]} pixels")
-    tall = image.shape[0] / image.shape[1]
-    width = 3.6 / max(1.0, tall / 1.2)
     lines = _lines(found.pieces)
-    figure = Figure(
-        figsize=(2 * width + 4.4, max(width * tall, 2.6) + _LINE_IN * (len(lines) + 2) + 0.7), layout="constrained"
-    )
-    [[upper], [lower]] = figure.subfigures(
-        2, 1, squeeze=False, height_ratios=(max(width * tall, 2.6) + 0.5, _LINE_IN * (len(lines) + 2))
-    )
-    left, right, curves = upper.subplots(1, 3, width_ratios=(width, width, 3.0))
+    figure, (left, right, curves, words) = _axes(image.shape[0] / image.shape[1], len(lines))
     left.imshow(image, interpolation="nearest")
     left.set_title("image")
     left.set_axis_off()
-    draw_evidence(upper, right, image, evidence.map(), labels=evidence.labels, order=evidence.order.tolist())
+    draw_evidence(right.figure, right, image, evidence.map(), labels=evidence.labels, order=evidence.order.tolist())
     _draw_curves(curves, found)
-    _draw_words(lower.subplots(), found, lines)
+    _draw_words(words, found, lines)
     figure.suptitle(found.prompt if title is None else title, parse_math=False, wrap=True)
     return figure
+
+
+def _axes(tall: float, lines: int) -> tuple[Figure, Sequence[Axes]]:
+    """A figure, and where image, evidence, curves and words go: images wider than two squares lie above each other."""
+    from matplotlib.figure import Figure
+
+    words_in = _LINE_IN * (lines + 2)
+    if tall < 0.5:
+        width = min(2.2 / tall, 9.0)
+        high, wide = max(2 * width * tall + 0.6, 2.6), width
+    else:
+        width = 3.6 / max(1.0, tall / 1.2)
+        high, wide = max(width * tall, 2.6), 2 * width
+    figure = Figure(figsize=(wide + 4.4, high + words_in + 0.7), layout="constrained")
+    [[upper], [lower]] = figure.subfigures(2, 1, squeeze=False, height_ratios=(high + 0.5, words_in))
+    if tall < 0.5:
+        grid = upper.add_gridspec(2, 2, width_ratios=(width, 3.0))
+        places = (grid[0, 0], grid[1, 0], grid[:, 1])
+    else:
+        grid = upper.add_gridspec(1, 3, width_ratios=(width, width, 3.0))
+        places = (grid[0, 0], grid[0, 1], grid[0, 2])
+    return figure, [*(upper.add_subplot(place) for place in places), lower.subplots()]
 
 
 def _draw_curves(axes: Axes, found: GenerationEvidence) -> None:
