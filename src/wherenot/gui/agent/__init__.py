@@ -1,0 +1,1 @@
+"""A tiny agent that learns to click on rendered screens on a CPU."""
