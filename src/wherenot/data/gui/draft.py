@@ -93,12 +93,14 @@ class Draft:
             return Rejected(self.id or self.where, f"{self.where}: {'; '.join(self.problems)}")
         point = None if self.said is None else self.said.point
         size = None
-        with Problems().noting():  # `checked_sample` notes it
+        with self.problems.noting():
             size = image_size(self.image)
-        if size is not None and (self.box is not None or point is None):  # else the prior asks for them
+        if size is None:
+            return Rejected(self.id or self.where, f"{self.where}: {'; '.join(dict.fromkeys(self.problems))}")
+        if self.box is not None or point is None:  # else the prior asks for the elements
             with self.problems.noting():
                 self.read_elements(size)
-        if size is not None and self.box is not None and point is not None:
+        if self.box is not None and point is not None:
             self._check_point(self.box, point, size)
         sample = checked_sample(
             id=self.id,
@@ -110,7 +112,7 @@ class Draft:
             where=self.where,
             problems=self.problems,
         )
-        if isinstance(sample, Rejected) or size is None:
+        if isinstance(sample, Rejected):
             return sample
         return GuiSample(
             **vars(sample),

@@ -91,7 +91,8 @@ def target_element(
         The element; None if no element is there.
 
     Example:
-        >>> row, icon = UiElement((0, 10, 100, 30), "Row", None, True), UiElement((0, 10, 20, 30), "Icon")
+        >>> row = UiElement((0.0, 10.0, 100.0, 30.0), "Row", clickable=True)
+        >>> icon = UiElement((0.0, 10.0, 20.0, 30.0), "Icon")
         >>> target_element((row, icon), (0.1, 0.2), size=(100, 100)).text  # the icon cannot be clicked
         'Row'
         >>> target_element((icon,), (0.1, 0.2), size=(100, 100)).text
