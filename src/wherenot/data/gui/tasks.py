@@ -37,7 +37,7 @@ from wherenot.data.annotations import is_lookalike
 from wherenot.data.checked import OnBad
 from wherenot.data.gui.draft import Draft, gui_dataset, listed_objects
 from wherenot.data.gui.elements import four_numbers, read_elements
-from wherenot.data.samples import Dataset
+from wherenot.data.samples import DataError, Dataset
 from wherenot.tokens import check_choice
 
 TASKS = "tasks.json"
@@ -100,6 +100,8 @@ def read_agentcpm(path: str | Path, *, on_bad: OnBad = "error") -> Dataset:
 def _read(reader: str, path: str | Path, on_bad: OnBad, *, boxed: bool) -> Dataset:
     place = Path(path).absolute()
     file = place / TASKS if place.is_dir() else place
+    if place.is_dir() and not file.is_file():
+        raise DataError(f"{reader}: {path} holds no {TASKS}; pass the file with the tasks.")
     drafts = []
     for where, keys, problems in listed_objects(reader, file):
         draft = Draft(where, keys, problems)
