@@ -24,10 +24,10 @@ class Problems(list[str]):
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """Turn a complaint about the data into one of the problems."""
+        """Turn a complaint about the data, or about a file such as one whose name is too long, into a problem."""
         try:
             yield
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             self.append(str(error))
 
 

@@ -83,7 +83,7 @@ def controlled(keys: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
     action = parsed(keys, "action")
     if not isinstance(action, dict):
         raise ValueError(f"action: {action!r} is not an object {{...}}")
-    kind = action.get("action_type")
+    kind, direction = action.get("action_type"), action.get("direction")
     if kind in ("click", "long_press"):
         if not is_number(action.get("x")) or not is_number(action.get("y")):
             raise ValueError(f"action: x and y of {action!r} are not numbers of pixels")
@@ -91,12 +91,12 @@ def controlled(keys: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
         point = _location(action["x"] / width, action["y"] / height)
         return {"POINT": point, "duration": LONG_MS if kind == "long_press" else None}
     if kind == "scroll":
-        if action.get("direction") not in _FINGER:
-            raise ValueError(f"action: direction {action.get('direction')!r} is none of {', '.join(_FINGER)}")
-        return {"POINT": [SCALE // 2, SCALE // 2], "to": _FINGER[action["direction"]]}
+        if not isinstance(direction, str) or direction not in _FINGER:
+            raise ValueError(f"action: direction {direction!r} is none of {', '.join(_FINGER)}")
+        return {"POINT": [SCALE // 2, SCALE // 2], "to": _FINGER[direction]}
     if kind == "input_text":
         return {"TYPE": _typed(action, "text")}
-    if kind in _PRESSES:
+    if isinstance(kind, str) and kind in _PRESSES:
         return {"PRESS": _PRESSES[kind]}
     if kind == "wait":
         return {"duration": TAP_MS}

@@ -218,7 +218,14 @@ def find_image(file: Path, name: str, folders: Sequence[str] = (".",)) -> Path:
         The first that exists; if none does, where it should lie.
     """
     places = [around / folder / name for around in list(file.parents)[:4] for folder in folders]
-    return next((place for place in places if place.is_file()), places[0])
+    return next((place for place in places if _is_file(place)), places[0])
+
+
+def _is_file(place: Path) -> bool:
+    try:
+        return place.is_file()
+    except OSError:  # a name that is too long, or a folder that may not be read; reading it will say so
+        return False
 
 
 def _itself(entry: Any) -> Any:
