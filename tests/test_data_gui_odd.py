@@ -11,8 +11,8 @@ from test_data_gui_formats import PRO, SPOT, STEP, save
 from wherenot.data import DataError, load_dataset
 
 ODD = (
-    None, True, -1, 2.5, 10**400, "", "\x00", "\ud800", "[", "[1, 2]", [], {}, [[]], [{}], [1, 2, 3, 4], {"<image>": "\x00"},
-    {"action_type": []}, {"action_type": "scroll", "direction": {}}, "a" * 5000,
+    None, True, -1, 2.5, 10**400, "", "\x00", "\ud800", "[", "[1, 2]", [], {}, [[]], [{}], [1, 2, 3, 4],
+    {"<image>": "\x00"}, {"action_type": []}, {"action_type": "scroll", "direction": {}}, "a" * 5000,
 )  # fmt: skip
 EPISODE = {
     "episode_id": 1, "goal": "g", "screenshots": ["mobile_1.png"] * 3, "step_instructions": ["s", "t"],

@@ -169,6 +169,8 @@ def _elements(rows: Any, texts: Any, roles: Any, size: tuple[int, int]) -> tuple
     for key, listed in (("ui_text", texts), ("ui_types", roles)):
         if listed is not None and (not isinstance(listed, list) or len(listed) != len(placed)):
             raise ValueError(f"{key}: not one for each of the {len(placed)} ui_positions")
+        if listed is not None and not all(isinstance(each, str | None) for each in listed):
+            raise ValueError(f"{key}: not all of it is text")
     found = []
     for place, (y, x, tall, wide) in enumerate(placed):
         # Shares of whole pixels are whole pixels but for noise, which would make a box touch one pixel more.
