@@ -326,5 +326,5 @@ def test_it_is_read_and_checked_by_name(tmp_path, capsys):
     with pytest.raises(DataError) as caught:
         run(cli.Data(action=cli.DataCheck(data=f"gui:{file}")))
     assert "2 problems" in str(caught.value)
-    assert "tasks.json[2]: POINT" in str(caught.value)
+    assert "tasks.json[2]: fill_boxes: box [0.0, 0.0, 0.0, 0.0] has no area" in str(caught.value)
     assert "t.png: the pixels cannot be decoded" in str(caught.value)

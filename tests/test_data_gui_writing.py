@@ -109,7 +109,7 @@ def test_convert_names_what_is_left_out(tmp_path, capsys):
     file = save_tasks(tmp_path, task(), task(id="bad", bounding_box=[0, 0, 0, 0]))
     run(cli.Data(action=cli.DataConvert(data=f"gui:{file}", out=tmp_path / "out", skip_bad=True)))
     out = capsys.readouterr().out
-    assert "left out: tasks.json[1]: POINT" in out
+    assert "left out: tasks.json[1]: fill_boxes: box [0.0, 0.0, 0.0, 0.0] has no area" in out
     assert "1 images, 1 left out" in out
     assert len(read_gui(tmp_path / "out")) == 1
 
