@@ -115,7 +115,7 @@ GOOD = layouts.voc_xml([(0, (0, 0, 4, 4), 0)], 8)
 
 XML_FAULTS = {
     "declares a document type": BOMB,
-    "the XML declares a document type; VOC's does not": LEAK,
+    "the XML declares a document type; remove": LEAK,
     "not XML that can be read": GOOD[:-20],
     "no element found": " ",
     "name or box of an object cannot be read": GOOD.replace("<xmin>1</xmin>", ""),

@@ -23,7 +23,7 @@ class DataCheck:
     """
 
     data: Positional[str]
-    """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, ...: docs/data.md), or decoy."""
+    """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, gui, ...: docs/data.md), or decoy."""
     seed: int = 0
     """Of built-in data."""
 
@@ -32,13 +32,16 @@ class DataCheck:
 class DataConvert:
     """Convert a data set to the native format: a folder with PNGs, metadata.jsonl and dataset.json.
 
+    Tasks on screenshots become a folder with PNGs and tasks.json, which gui:FOLDER reads.
+
     Try:
       wherenot data convert coco:data/coco#dog,cat pets/ --skip-bad
+      wherenot data convert screenspot:ScreenSpot-v2 tasks/
       wherenot data convert decoy digits/
     """
 
     data: Positional[str]
-    """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, ...: docs/data.md), or decoy."""
+    """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, gui, ...: docs/data.md), or decoy."""
     out: Positional[Path]
     """New folder to convert into."""
     seed: int = 0

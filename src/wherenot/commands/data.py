@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wherenot import cli
 from wherenot.commands.printing import console
-from wherenot.data import DataError, Dataset, cutouts, load_dataset, write_folder
+from wherenot.data import DataError, Dataset, GuiSample, cutouts, load_dataset, write_folder, write_gui
 from wherenot.progress import progress_bar
 
 
@@ -23,10 +23,11 @@ def run_data(action: cli.DataCheck | cli.DataConvert | cli.DataMake) -> None:
 
 
 def write_data(title: str, dataset: Dataset, out: Path) -> None:
-    """Write a data set in the native format, with a bar, and say what was left out."""
+    """Write a data set in the native format, or tasks on screenshots in theirs, and say what was left out."""
+    write = write_gui if any(isinstance(sample, GuiSample) for sample in dataset.samples) else write_folder
     with progress_bar() as bar:
         task = bar.add_task(f"data {title}", total=len(dataset), note="images")
-        write_folder(dataset, out, on_sample=lambda: bar.advance(task))
+        write(dataset, out, on_sample=lambda: bar.advance(task))
     for left_out in dataset.rejected:
         console.print(f"left out: {left_out.reason}", soft_wrap=True, markup=False)
     console.print(f"{len(dataset)} images, {len(dataset.rejected)} left out: {out}", soft_wrap=True)

@@ -7,6 +7,11 @@ from wherenot.data.cutouts import cutouts as cutouts
 from wherenot.data.decoy import decoy as decoy
 from wherenot.data.folder import read_folder as read_folder
 from wherenot.data.folder import write_folder as write_folder
+from wherenot.data.gui import read_agentcpm as read_agentcpm
+from wherenot.data.gui import read_android_steps as read_android_steps
+from wherenot.data.gui import read_gui as read_gui
+from wherenot.data.gui import read_screenspot as read_screenspot
+from wherenot.data.gui import write_gui as write_gui
 from wherenot.data.image_text import read_image_text as read_image_text
 from wherenot.data.image_text import write_image_text as write_image_text
 from wherenot.data.imagenet_s import read_imagenet_s as read_imagenet_s
@@ -16,9 +21,11 @@ from wherenot.data.loading import load_dataset as load_dataset
 from wherenot.data.saliency_bench import read_saliency_bench as read_saliency_bench
 from wherenot.data.samples import DataError as DataError
 from wherenot.data.samples import Dataset as Dataset
+from wherenot.data.samples import GuiSample as GuiSample
 from wherenot.data.samples import ImageTextSample as ImageTextSample
 from wherenot.data.samples import Rejected as Rejected
 from wherenot.data.samples import Sample as Sample
+from wherenot.data.samples import UiElement as UiElement
 from wherenot.data.samples import hold_out as hold_out
 from wherenot.data.samples import limit as limit
 from wherenot.data.voc import read_voc as read_voc

@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
+from xml.etree import ElementTree
+
+from defusedxml import DTDForbidden
+from defusedxml import ElementTree as DefusedTree
 
 from wherenot.data.annotations import image_size, read_image
 from wherenot.data.samples import DataError, Dataset, Rejected, Sample
@@ -20,10 +24,10 @@ class Problems(list[str]):
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """Turn a complaint about the data into one of the problems."""
+        """Turn a complaint about the data, or about a file such as one whose name is too long, into a problem."""
         try:
             yield
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             self.append(str(error))
 
 
@@ -117,3 +121,25 @@ def read_text(reader: str, file: Path) -> str:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{reader}: {file} cannot be read ({error}); check the file.") from error
+
+
+def read_xml(file: Path) -> ElementTree.Element:
+    """Read an XML file that declares no document type: entities, which could read files or fill the memory, need one.
+
+    Args:
+        file: The file.
+
+    Returns:
+        The root of the tree.
+
+    Raises:
+        DataError: If there is no such file, it is not XML, or it declares a document type.
+    """
+    if not file.is_file():
+        raise DataError(f"{file}: no such file")
+    try:
+        return DefusedTree.fromstring(file.read_bytes(), forbid_dtd=True)
+    except DTDForbidden as error:
+        raise DataError(f"{file}: the XML declares a document type; remove the declaration") from error
+    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
+        raise DataError(f"{file}: not XML that can be read ({error})") from error

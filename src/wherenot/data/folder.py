@@ -33,7 +33,7 @@ from PIL import Image
 
 from wherenot.data.annotations import KEYS, MASK_KEYS, inner_path, is_lookalike, read_prior
 from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, existing_folder
-from wherenot.data.samples import DataError, Dataset, ImageTextSample, Rejected, Sample
+from wherenot.data.samples import DataError, Dataset, GuiSample, ImageTextSample, Rejected, Sample
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 SPLIT_ALIASES = {
@@ -131,7 +131,8 @@ def write_folder(dataset: Dataset, path: str | Path, *, on_sample: Callable[[], 
     """
     for sample in dataset.samples:
         if isinstance(sample, ImageTextSample):
-            raise ValueError(f"write_folder: {sample.id!r} has a prompt; folders cannot hold it, write_image_text can.")
+            other = "write_gui" if isinstance(sample, GuiSample) else "write_image_text"
+            raise ValueError(f"write_folder: {sample.id!r} has a prompt; folders cannot hold it, {other} can.")
     root = new_folder("write_folder", path)
     lines: dict[str, list[dict[str, Any]]] = {}
     for sample in dataset.samples:

@@ -32,7 +32,7 @@ from wherenot.data.check import image_hash
 from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, read_text
 from wherenot.data.folder import SPLIT_ALIASES, new_folder, write_new
 from wherenot.data.lists import read_mask_prior
-from wherenot.data.samples import DataError, Dataset, ImageTextSample, Rejected, Sample
+from wherenot.data.samples import DataError, Dataset, GuiSample, ImageTextSample, Rejected, Sample
 from wherenot.metrics import answer_agrees
 from wherenot.priors import Prior
 from wherenot.tokens import check_choice, choose_tokens
@@ -114,8 +114,8 @@ def write_image_text(dataset: Dataset, path: str | Path) -> None:
         path: The file for the lines, in a folder that is empty or not there yet. Each file appears whole or not at all.
 
     Raises:
-        ValueError: If the folder is not empty, a sample has no prompt, its prior forbids or ignores pixels, or an id
-            cannot be a file name.
+        ValueError: If the folder is not empty, a sample has no prompt or is a `GuiSample`, its prior forbids or
+            ignores pixels, or an id cannot be a file name.
 
     Example:
         >>> import tempfile
@@ -225,6 +225,10 @@ def _is_number(value: object) -> bool:
 def _write_sample(root: Path, sample: Sample, images: dict[str, str]) -> dict[str, Any]:
     if not isinstance(sample, ImageTextSample):
         raise ValueError(f"write_image_text: {sample.id!r} has no prompt; write_folder can hold it.")
+    if isinstance(sample, GuiSample):
+        raise ValueError(
+            f"write_image_text: {sample.id!r} is a task on a screen; a line cannot hold it, write_gui can."
+        )
     image, prior = sample.read_image(), sample.read_prior()
     if prior is not None and (prior.forbidden is not None or prior.ignore is not None):
         raise ValueError(f"write_image_text: the prior of {sample.id!r} forbids or ignores pixels; a line cannot.")

@@ -23,7 +23,7 @@ from PIL import Image
 from wherenot.data.annotations import inner_path, read_mask
 from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, read_text
 from wherenot.data.folder import IMAGE_SUFFIXES, SPLIT_ALIASES, SPLIT_FOLDER, new_folder, write_new
-from wherenot.data.samples import DataError, Dataset, ImageTextSample, Rejected, Sample
+from wherenot.data.samples import DataError, Dataset, GuiSample, ImageTextSample, Rejected, Sample
 from wherenot.priors import Prior
 
 MASK_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
@@ -241,7 +241,8 @@ def _write_sample(root: Path, sample: Sample) -> tuple[str, str]:
         "ignored pixels": prior is not None and prior.ignore is not None and bool(prior.ignore.any()),
     }
     if what := [name for name, so in lacking.items() if so]:
-        other = "write_image_text" if isinstance(sample, ImageTextSample) else "write_folder"
+        prompted = "write_gui" if isinstance(sample, GuiSample) else "write_image_text"
+        other = prompted if isinstance(sample, ImageTextSample) else "write_folder"
         raise ValueError(f"write_lists: {sample.id!r} has {what[0]}; lists cannot hold it, {other} can.")
     if not SPLIT_FOLDER.fullmatch(sample.split):
         raise ValueError(f"write_lists: split {sample.split!r} is not train, validation, test or test_...; rename it.")

@@ -13,6 +13,7 @@ from wherenot.data.coco import read_coco
 from wherenot.data.cutouts import cutouts, cutouts_config
 from wherenot.data.decoy import decoy
 from wherenot.data.folder import read_folder
+from wherenot.data.gui import read_agentcpm, read_android_steps, read_gui, read_screenspot
 from wherenot.data.image_text import read_image_text
 from wherenot.data.imagenet_s import read_imagenet_s
 from wherenot.data.lists import read_lists
@@ -95,4 +96,9 @@ FORMATS: dict[str, Reader] = {
     "coco": _coco,
     "voc": partial(read_voc, prior="boxes"),
     "voc-masks": partial(read_voc, prior="masks"),
+    "gui": read_gui,
+    "agentcpm": read_agentcpm,
+    "screenspot": partial(read_screenspot, version="screenspot"),
+    "screenspot-pro": partial(read_screenspot, version="pro"),
+    "android-steps": read_android_steps,
 }

@@ -81,6 +81,57 @@ class ImageTextSample(Sample):
 
 
 @dataclass(frozen=True)
+class UiElement:
+    """An element of the interface that a screenshot shows, as an accessibility tree tells it.
+
+    Attributes:
+        box: ``(x0, y0, x1, y1)``, half-open, in pixels of the screenshot, cut off at its border.
+        text: What it says, or else what it is described as; None = nothing.
+        role: What it is, such as ``android.widget.Button``; None = nobody said.
+        clickable: Whether it is known to react to a click.
+        visible: Whether it is not known to be hidden.
+    """
+
+    box: tuple[float, float, float, float]
+    text: str | None = None
+    role: str | None = None
+    clickable: bool = False
+    visible: bool = True
+
+
+def no_elements() -> tuple[UiElement, ...]:
+    """Give no elements: nobody said what the interface consists of."""
+    return ()
+
+
+@dataclass(frozen=True)
+class GuiSample(ImageTextSample):
+    """An instruction on a screenshot of an interface.
+
+    The prompt is the user's text without the image's placeholder. `right` is the assistant's text: what is to be done,
+    as compact JSON; its classes are the kinds of action. `read_prior` gives the box; without one the smallest
+    element around the point, or else a disc around it (`data.gui.target_prior`).
+
+    Attributes:
+        system: The system prompt; None = none.
+        instruction: What is asked for, without the words around it.
+        box: The target, ``(x0, y0, x1, y1)``, half-open, in pixels of the screenshot; None where nobody gave one.
+        point: Where to click, ``(x, y)`` in [0, 1] of width and height; None where nobody said, or for other actions.
+        thought: What the assistant thinks before it acts.
+        elements: Gives what the interface consists of; empty where nobody said.
+        kind: What kind of screen or target it is, such as ``mobile text``; None = nobody said.
+    """
+
+    system: str | None = None
+    instruction: str = ""
+    box: tuple[float, float, float, float] | None = None
+    point: tuple[float, float] | None = None
+    thought: str | None = None
+    elements: Callable[[], tuple[UiElement, ...]] = no_elements
+    kind: str | None = None
+
+
+@dataclass(frozen=True)
 class Rejected:
     """A sample that was left out, and why.
 

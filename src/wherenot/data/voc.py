@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
-from xml.etree import ElementTree
-from xml.parsers import expat
 
 import numpy as np
 import torch
@@ -30,7 +28,7 @@ from PIL import Image
 
 from wherenot import rasters
 from wherenot.data.annotations import UNREADABLE
-from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, existing_folder, read_text
+from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, existing_folder, read_text, read_xml
 from wherenot.data.samples import DataError, Dataset, Rejected, Sample
 from wherenot.priors import Prior
 
@@ -171,7 +169,7 @@ def _class_pixels(path: Path) -> UInt8[np.ndarray, "H W"]:
 
 
 def _objects(path: Path) -> tuple[_Object, ...]:
-    tree = _parsed(path)
+    tree = read_xml(path)
     try:
         height, width = (tree.findtext(f"size/{side}") for side in ("height", "width"))
         of = (int(height), int(width)) if height and width else None
@@ -185,24 +183,6 @@ def _objects(path: Path) -> tuple[_Object, ...]:
     except ValueError as error:
         raise DataError(f"{path}: size, name or box of an object cannot be read ({error})") from error
     return tuple(objects)
-
-
-def _parsed(path: Path) -> ElementTree.Element:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    content = path.read_bytes()
-
-    def refuse(*_: object) -> None:
-        raise DataError(f"{path}: the XML declares a document type; VOC's does not, remove the declaration")
-
-    # Entities are declared in a document type: a first pass that stops at one keeps them all out, in any encoding.
-    first = expat.ParserCreate()
-    first.StartDoctypeDeclHandler = refuse
-    try:
-        first.Parse(content, True)
-        return ElementTree.fromstring(content)
-    except (expat.ExpatError, ElementTree.ParseError, LookupError) as error:
-        raise DataError(f"{path}: not XML that can be read ({error})") from error
 
 
 def _image(root: Path, id: str) -> Path:
