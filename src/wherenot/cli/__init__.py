@@ -15,13 +15,14 @@ from wherenot.cli.audit import Advise, Audit, Compare
 from wherenot.cli.bench import Bench, BenchMllm, BenchSearch
 from wherenot.cli.data import Data, DataCheck, DataConvert, DataMake
 from wherenot.cli.explain import Demo, Explain
+from wherenot.cli.screens import Screens
 from wherenot.cli.train import Reproduce, Train
 from wherenot.experiments.recipes import RECIPES
 from wherenot.train.config import read_config
 
 __all__ = [
     "Advise", "Audit", "Bench", "BenchMllm", "BenchSearch", "Compare", "Data", "DataCheck", "DataConvert", "DataMake",
-    "Demo", "Explain", "Reproduce", "Train", "main",
+    "Demo", "Explain", "Reproduce", "Screens", "Train", "main",
 ]  # fmt: skip
 
 _HINT = "wherenot COMMAND --help explains a command; wherenot --version prints the version."
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 | Annotated[Compare, subcommand("compare")]
                 | Annotated[Bench, subcommand("bench")]
                 | Annotated[Data, subcommand("data")]
+                | Annotated[Screens, subcommand("screens")]
                 | Annotated[Reproduce, subcommand("reproduce")]
                 | Annotated[Advise, subcommand("advise")]
             ],

@@ -36,6 +36,10 @@ def run(command: object) -> None:
             from wherenot.commands.data import run_data
 
             run_data(command.action)
+        case cli.Screens():
+            from wherenot.commands.screens import run_screens
+
+            run_screens(command)
         case cli.Reproduce():
             from wherenot.commands.reproduce import run_reproduce
 

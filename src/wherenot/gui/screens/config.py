@@ -50,6 +50,8 @@ class ScreensConfig:
     """How things are asked for: by name, by what they are for, told apart from something else."""
     width: int = 360
     """Width of a screen in pixels; its height is twice that."""
+    coordinate_step: int = 1
+    """Coordinates are multiples of this, in thousandths of the screen."""
     thoughts: bool = True
     """Answers say what they think before they click."""
     seed: int = 0
@@ -58,6 +60,8 @@ class ScreensConfig:
     def __post_init__(self) -> None:
         if min(self.num_train, self.num_validation, self.num_test) < 0 or self.tasks_per_screen < 1:
             raise ValueError("ScreensConfig: numbers of tasks must be >= 0, and tasks_per_screen >= 1.")
+        if not 1 <= self.coordinate_step <= 100:
+            raise ValueError(f"ScreensConfig: coordinate_step must lie in 1..100, got {self.coordinate_step}.")
         if not 0 <= self.rho <= 1:
             raise ValueError(f"ScreensConfig: rho must lie in [0, 1], got {self.rho}.")
         for what, given, known in (
