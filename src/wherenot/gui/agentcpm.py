@@ -167,9 +167,9 @@ def _read(text: str, notes: Notes, scale: Scale) -> Action:
     objects = find_objects(text)
     if not objects:
         raise Unreadable("no_action")
-    note_outside(text[: objects[0].start] + " " + text[objects[-1].end :], notes)
     if len(objects) > 1:
         raise Unreadable("several_actions")
+    note_outside(text[: objects[0].start] + " " + text[objects[0].end :], notes)
     fields = Fields(objects[0].values, _KEYS, notes)
     if "thought" in fields:
         notes.thought = fields.text("thought")

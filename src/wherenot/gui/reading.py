@@ -69,7 +69,7 @@ def read_reply(text: str, parse: Callable[[str, Notes], Action]) -> Reply:
 
 
 def find_objects(text: str) -> list[Found]:
-    """The JSON objects of a text that do not lie in another one; braces in sentences are none.
+    """The first JSON objects of a text, two at most: more than one is one too many. Braces in sentences are none.
 
     Raises:
         Unreadable: If something begins like an object and is none, or a key is given twice.
@@ -80,7 +80,7 @@ def find_objects(text: str) -> list[Found]:
     """
     decoder = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number)
     objects: list[Found] = []
-    while begins := _OBJECT.search(text, objects[-1].end if objects else 0):
+    while len(objects) < 2 and (begins := _OBJECT.search(text, objects[-1].end if objects else 0)):
         try:
             values, end = decoder.raw_decode(text, begins.start())
         except (ValueError, RecursionError) as error:

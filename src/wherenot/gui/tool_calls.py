@@ -137,9 +137,9 @@ def _read(text: str, notes: Notes, tool: Tool, scale: Scale) -> Action:
     notes.thought = _thought(head)
     if not objects:
         raise Unreadable("bad_syntax")
-    _note_around(call, objects, opened >= 0, notes)
     if len(objects) > 1:
         raise Unreadable("several_actions")
+    _note_around(call, objects[0], opened >= 0, notes)
     fields = Fields(_arguments(objects[0].values, tool, notes), _KEYS[tool], notes)
     name = fields.take("action", otherwise="no_action")
     action = _action(name, fields, scale, tool)
@@ -153,9 +153,9 @@ def _thought(head: str) -> str | None:
     return (tagged[2].strip() if tagged else head) or None
 
 
-def _note_around(call: str, objects: list[Found], marked: bool, notes: Notes) -> None:
-    before = call[: objects[0].start] if marked else ""
-    after = call[objects[-1].end :]
+def _note_around(call: str, found: Found, marked: bool, notes: Notes) -> None:
+    before = call[: found.start] if marked else ""
+    after = call[found.end :]
     if marked and _CLOSE not in after:
         notes.faults.add("no_marker")
     note_outside(before.replace(_OPEN, "", 1) + " " + after.replace(_CLOSE, "", 1), notes)

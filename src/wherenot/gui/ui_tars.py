@@ -39,7 +39,7 @@ _NEXT = re.compile(r"\s*(?:Action:\s*)?\w+\(")
 
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"
 _PLACE = re.compile(
-    rf"(?:<point>|<bbox>|<\|box_start\|>)? ?[(\[]? ?({_NUMBER}(?:(?: ?, ?| ){_NUMBER})*) ?[)\]]? ?"
+    rf"(?:<point>|<bbox>|<\|box_start\|>)? ?[(\[]? ?({_NUMBER}(?:(?: ?, ?| ){_NUMBER}){{1,3}}) ?[)\]]? ?"
     r"(?:</point>|</bbox>|<\|box_end\|>)?"
 )
 _EXACT_DIGITS = 15
@@ -146,9 +146,9 @@ def _read(text: str, notes: Notes, scale: Scale) -> Action:
         raise Unreadable("no_action" if marker is None else "bad_syntax")
     name = begins[1]
     values, end = _values(call, begins.end(), name, notes)
-    note_outside(call[: begins.start(1)] + " " + call[end:], notes)
     if _NEXT.match(call, end):
         raise Unreadable("several_actions")
+    note_outside(call[: begins.start(1)] + " " + call[end:], notes)
     if name not in _ARGUMENTS:
         raise Unreadable("unknown_action")
     fields = Fields(values, _ARGUMENTS[name], notes)
