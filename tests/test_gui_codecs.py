@@ -42,15 +42,17 @@ def expressible(name, action):
     return action.duration_ms is None and (kind != "swipe" or action.point is not None)
 
 
-@pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES)
 @pytest.mark.parametrize("name", CODECS)
-def test_what_is_written_is_read_back(name, scale):
+def test_what_is_written_is_read_back(name):
     codec = parse_codec(name)
     kinds = set()
 
-    @QUICK
-    @given(actions(scale))
-    def check(action):
+    @settings(QUICK, max_examples=400)
+    @given(
+        st.sampled_from(sorted(SCALES)).flatmap(lambda named: st.tuples(st.just(SCALES[named]), actions(SCALES[named])))
+    )
+    def check(case):
+        scale, action = case
         if not expressible(name, action):
             with pytest.raises(ValueError, match=r"\.write: "):
                 codec.write(action, scale=scale)

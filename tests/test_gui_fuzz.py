@@ -44,7 +44,7 @@ def test_spoilt_outputs_have_every_fault():
             seen |= set(reply.faults)
             read += not reply.malformed
     assert set(FAULTS) - seen == set()
-    assert read > 1000  # the accidents leave enough to read
+    assert read > 300  # the accidents leave enough to read
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
