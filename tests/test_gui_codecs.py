@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -6,7 +8,8 @@ from hypothesis import strategies as st
 
 import gui_outputs
 from gui_outputs import SCALES, actions
-from wherenot.gui import CODECS, Action, Codec, agentcpm_schema, parse_codec, schema_violations
+from wherenot.gui import CODECS, CONVENTIONS, FAULTS, Action, Codec, agentcpm_schema, parse_codec, schema_violations
+from wherenot.gui.coordinates import FAMILIES
 
 THOUSAND = SCALES["0-1000"]
 QUICK = settings(max_examples=100, deadline=None, derandomize=True, database=None)
@@ -47,7 +50,7 @@ def test_what_is_written_is_read_back(name):
     codec = parse_codec(name)
     kinds = set()
 
-    @settings(QUICK, max_examples=400)
+    @settings(QUICK, max_examples=200)
     @given(
         st.sampled_from(sorted(SCALES)).flatmap(lambda named: st.tuples(st.just(SCALES[named]), actions(SCALES[named])))
     )
@@ -391,3 +394,16 @@ def test_outputs_for_the_fuzz_tests_are_what_they_claim():
         for text in gui_outputs.well_formed()
     ]
     assert read_by_one == [True] * (len(read_by_one) - 1) + [False]
+
+
+def test_the_page_runs_and_names_every_format_fault_and_family(capsys):
+    page = (Path(__file__).parent.parent / "docs" / "gui_actions.md").read_text()
+    [snippet] = re.findall(r"```python\n(.*?)\n```\n", page, flags=re.DOTALL)
+    exec(compile(snippet, "gui_actions.md", "exec"), {"__name__": "snippet"})
+    assert capsys.readouterr().out == "(0.591, 0.915) ('fenced',)\n"
+    named = set(re.findall(r"`([\w-]+)`", page))
+    assert set(CODECS) | set(FAULTS) | set(CONVENTIONS) <= named
+    for convention in CONVENTIONS:
+        [row] = [line.lower() for line in page.splitlines() if line.startswith(f"| `{convention}`")]
+        listed = {name for name in FAMILIES if re.search(rf"(?<=[ |]){re.escape(name)}(?=[, ])", row)}
+        assert listed == {name for name, family in FAMILIES.items() if family.convention == convention}
