@@ -139,6 +139,7 @@ FINISH = Action(kind="status", status="finish")
         ('{"duration":500.0}', Action(kind="wait", duration_ms=500), ()),
         ('{"STATUS":"continue"}', Action(kind="status", status="continue"), ()),
         ('{"STATUS":"finish","POINT":[1,2]}', FINISH, ("unused_key",)),
+        ('{"POINT":[1,2],"STATUS":"interrupt"}', Action(kind="status", status="interrupt"), ("unused_key",)),
         ('{"PRESS":"HOME","TYPE":"a"}', Action(kind="type", text="a"), ("unused_key",)),
         ('```json\n{"STATUS":"finish"}\n```', FINISH, ("fenced",)),
         ('```{"STATUS":"finish"}```', FINISH, ("fenced",)),
