@@ -27,7 +27,7 @@ def points(scale: Scale):
 @st.composite
 def actions(draw, scale: Scale):
     """Any action whose places the scale can write exactly."""
-    point, text = points(scale), st.text(max_size=20)
+    point, text = points(scale), st.text(max_size=20) | st.text("\\n'\"{}\n a", max_size=8)
     duration_ms = st.none() | st.integers(0, 5000)
     key = (
         st.sampled_from(KEYS[:3])

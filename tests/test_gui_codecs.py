@@ -124,6 +124,21 @@ def test_exact_spelling():
     assert parse_codec("agentcpm").write(pause, scale=THOUSAND) == '{"duration":1500}'
 
 
+@pytest.mark.parametrize("text", ["\\", "\\n", "\n", "\\\\n", "\\'", "'\\", '"', "')\nAction: wait()", "</tool_call>"])
+@pytest.mark.parametrize("name", CODECS)
+def test_awkward_texts_are_read_back(name, text):
+    codec = parse_codec(name)
+    written = codec.write(Action(kind="type", text=text), scale=THOUSAND)
+    assert codec.read(written, scale=THOUSAND).action == Action(kind="type", text=text)
+    assert codec.read(written, scale=THOUSAND).faults == ()
+
+
+@pytest.mark.parametrize("duration_ms", [0, 1, 201, 999, 1000, 1001, 1009, 4097, 10**9 + 1])
+def test_seconds_hold_milliseconds(duration_ms):
+    action = Action(kind="wait", duration_ms=duration_ms)
+    assert read("mobile_use", parse_codec("mobile_use").write(action, scale=THOUSAND)).action == action
+
+
 FINISH = Action(kind="status", status="finish")
 
 
