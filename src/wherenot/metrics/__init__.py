@@ -2,7 +2,7 @@
 
 `classification` says how often the model is right, `localization` where its evidence lies, `faithfulness` and `answers`
 whether that evidence is what the model uses, `hallucination` how little has to be hidden until a wrong answer becomes
-right, and `statistics` how sure we can be of any of these numbers.
+right, `clicks` how well an agent finds its target, and `statistics` how sure we can be of any of these numbers.
 """
 
 from wherenot.metrics.answers import Faithfulness as Faithfulness
@@ -14,6 +14,13 @@ from wherenot.metrics.classification import group_accuracy as group_accuracy
 from wherenot.metrics.classification import noisy as noisy
 from wherenot.metrics.classification import top_k_correct as top_k_correct
 from wherenot.metrics.classification import worst_group_accuracy as worst_group_accuracy
+from wherenot.metrics.clicks import ClickRates as ClickRates
+from wherenot.metrics.clicks import ConditionalClicks as ConditionalClicks
+from wherenot.metrics.clicks import click_distance_1000 as click_distance_1000
+from wherenot.metrics.clicks import click_distance_px as click_distance_px
+from wherenot.metrics.clicks import click_rates as click_rates
+from wherenot.metrics.clicks import click_success as click_success
+from wherenot.metrics.clicks import conditional_clicks as conditional_clicks
 from wherenot.metrics.corruptions import corrupt as corrupt
 from wherenot.metrics.corruptions import parse_corruption as parse_corruption
 from wherenot.metrics.faithfulness import area_axis as area_axis
