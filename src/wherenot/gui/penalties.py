@@ -199,5 +199,5 @@ def _probability(vlm: VisionLanguageModel, click: Click) -> float:
         return float(AnswerReader(vlm, [click.asked])(click.pixels[None]).mean())
 
 
-def _meets(box: Sequence[float], other: Sequence[float]) -> bool:
+def _meets(box: Sequence[int | float], other: Sequence[int | float]) -> bool:
     return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
