@@ -149,7 +149,6 @@ def off_target(vlm):
 
 def test_forms_and_which_have_a_gradient(vlm):
     click = off_target(vlm)
-    _, (first, second) = by_the_slow_way(vlm, click)
     of = {
         form: EvidencePenalty(weight=1.0, form=form, **ALWAYS)(vlm, [click], step=1).loss
         for form in ("utility", "insertion", "deviation_redundancy", "constant")
@@ -157,13 +156,24 @@ def test_forms_and_which_have_a_gradient(vlm):
     assert not of["constant"].requires_grad
     assert float(of["constant"]) == 1.0
     assert 0 < of["insertion"].item() < of["utility"].item()
-    off = [not ((click.labels == region) & click.target).any() for region in (first, second)]
-    before, after = utility(vlm, click, [first]).item(), utility(vlm, click, [first, second]).item()
-    assert of["deviation_redundancy"].item() == pytest.approx(
-        off[0] * before + off[1] * max(0, after - before), abs=1e-5
-    )
     for form in ("utility", "insertion", "deviation_redundancy"):
         assert any(gradient.abs().max() > 0 for gradient in gradients(vlm, of[form]).values()), form
+
+
+def test_deviation_and_redundancy_equal_the_slow_way(vlm):
+    seen = set()
+    for box in [(x, y, x + 42.0, y + 42.0) for x in (0.0, 42.0) for y in (0.0, 42.0)]:
+        click = prepare_click(vlm, quarters(box=box))
+        _, (first, second) = by_the_slow_way(vlm, click)
+        off = [not ((click.labels == region) & click.target).any() for region in (first, second)]
+        before, after = utility(vlm, click, [first]), utility(vlm, click, [first, second])
+        expected = off[0] * before + off[1] * torch.relu(after - before.detach())
+        found = EvidencePenalty(weight=1.0, form="deviation_redundancy", **ALWAYS)(vlm, [click], step=1).loss
+        assert found.item() == pytest.approx(expected.item(), abs=1e-5)
+        ours, theirs = gradients(vlm, found), gradients(vlm, expected)
+        assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in ours)
+        seen.add((off[0], off[1] and bool(after > before)))
+    assert {gain for _, gain in seen} == {False, True}
 
 
 def test_golden_g24_the_objective_and_its_gradient():
