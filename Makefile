@@ -1,5 +1,6 @@
-# make demo  - set up, run the demo, print where its report is
-# make test  - set up, run the checks and the whole test suite
+# make demo      - set up, run the demo, print where its report is
+# make test      - set up, run the checks and the whole test suite
+# make coverage  - run the suite and count the lines it reaches
 #
 # PYTHON=python3.12       another interpreter (>= 3.11) for the virtual environment
 # TORCH="torch==2.12.0"   another torch; its constraint is lifted
@@ -13,13 +14,17 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint clean
+.PHONY: demo test coverage lint clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/wherenot demo --out $(OUT)
 
 test: $(VENV)/.dev lint
 	# One thread for each of two processes; a file's tests stay together, they share what is slow to make.
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+# Counting lines doubles the time that tests take.
+coverage: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.dev
