@@ -9,17 +9,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from PIL import Image
 
 from wherenot.auditing import AuditSettings, Plan, measures, run_audit, save_picture
 from wherenot.correction import correct_hallucination
-from wherenot.data import DataError, Dataset, ImageTextSample, Sample
+from wherenot.data import DataError, Dataset, GuiSample, ImageTextSample, Sample
 from wherenot.explain_generation import explain_generation
 from wherenot.generation_evidence import GenerationEvidence
+from wherenot.gui import CODECS, CONVENTIONS, resized_for
+from wherenot.gui.clicks import element_labels
+from wherenot.gui.codecs import CodecName
+from wherenot.gui.coordinates import ConventionName
+from wherenot.gui.judging import judge
 from wherenot.masking import FillName
 from wherenot.metrics import answer_agrees, answer_faithfulness, area_axis, correction_rate
 from wherenot.models.vlm import VisionLanguageModel
 from wherenot.search import parse_search
+from wherenot.tokens import check_choice
+from wherenot.types import Partition
 
 _SENSITIVE = ("insertion_auc", "deletion_auc", "highest_confidence")
 _WITHIN = 0.1  # of CSR
@@ -33,6 +41,14 @@ class AnswerAuditConfig(AuditSettings):
     """What hidden pixels show: black, mean or blur."""
     max_tokens: int = 128
     """Longest answer that is generated."""
+    tokens: str | None = None
+    """Which tokens of the answers are explained; None: those that each sample names (all but thoughts)."""
+    actions: CodecName = "agentcpm"
+    """Tasks on screenshots: the format in which the model writes actions."""
+    coordinates: ConventionName = "0-1000"
+    """Tasks on screenshots: the numbers in which it writes places; resized: pixels of the image as the model has it."""
+    elements: bool = False
+    """Tasks on screenshots: regions are the elements of the interface, and cells between them."""
     correct: bool = False
     """Whether wrong answers that have a counter word are corrected by hiding regions; up to one answer per region."""
 
@@ -40,6 +56,8 @@ class AnswerAuditConfig(AuditSettings):
         super().__post_init__()
         if self.fill == "drop":
             raise ValueError("AnswerAuditConfig: a vision-language model cannot drop patches; use black, mean or blur.")
+        if self.tokens is not None:
+            check_choice(self.tokens)
         if self.max_tokens < 1:
             raise ValueError(f"AnswerAuditConfig: max_tokens must be at least 1, got {self.max_tokens}.")
 
@@ -118,8 +136,8 @@ class _Auditor:
         else:
             encoding = self._vlm.encode(image, sample.prompt)
             said = self._vlm.text(self._vlm.generate(encoding, max_tokens=self._config.max_tokens)).strip()
-        correct = None if sample.right is None else answer_agrees(said, sample.right)
-        record: dict[str, Any] = {"predicted": said, "correct": correct}
+        record = {"predicted": said, **self._judged(sample, said, image)}
+        correct = record["correct"]
         if found is None:
             return record
         if sample.answer is None and sample.counter is None:
@@ -140,15 +158,37 @@ class _Auditor:
         save_picture(picture, np.asarray(image), found.evidence, prior)
         return {**record, "evidence_file": plan.picture(sample)}
 
+    def _judged(self, sample: ImageTextSample, said: str, image: Image.Image) -> dict[str, Any]:
+        """Whether an answer is right; of a task on a screenshot, where it clicks and what is wrong with its form."""
+        if not isinstance(sample, GuiSample):
+            return {"correct": None if sample.right is None else answer_agrees(said, sample.right)}
+        convention, size = CONVENTIONS[self._config.coordinates], (image.height, image.width)
+        resized = resized_for(self._vlm.processor.image_processor, *size) if convention.largest is None else None
+        judged = judge(sample, said, size, codec=CODECS[self._config.actions], scale=convention.scale(resized))
+        action = judged.reply.action
+        return {
+            "correct": judged.correct,
+            "clicked": None if action is None or action.kind != "click" else action.point,
+            "malformed": judged.reply.malformed,
+            "faults": judged.reply.faults,
+            "click_distance_px": judged.distance_px,
+            "click_distance_1000": judged.distance_1000,
+        }
+
+    def _regions(self, sample: ImageTextSample, image: Image.Image) -> Partition | Int[np.ndarray, "H W"]:
+        if self._config.elements and isinstance(sample, GuiSample):
+            return element_labels(sample, image)
+        return self._config.cut()
+
     def _explained(self, sample: ImageTextSample, image: Image.Image) -> GenerationEvidence:
         return explain_generation(
             self._vlm,
             image,
             sample.prompt,
             answer=sample.answer,
-            tokens=sample.tokens,
+            tokens=self._config.tokens or sample.tokens,
             counter=sample.counter,
-            regions=self._config.cut(),
+            regions=self._regions(sample, image),
             fill=self._config.fill,
             search=parse_search(self._config.search),
             max_tokens=self._config.max_tokens,

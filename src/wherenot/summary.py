@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from wherenot.metrics import Interval, bootstrap_interval, ratio_interval, worst_group_interval
@@ -47,7 +49,8 @@ def metric_rows(records: Sequence[dict[str, Any]], *, seed: int) -> list[dict[st
     rows: list[dict[str, Any]] = []
     for split in dict.fromkeys(record["split"] for record in records):
         members = [record for record in records if record["split"] == split]
-        for metric, interval, higher in [*_answers(members, seed), *_evidence(members, seed)]:
+        found = [*_answers(members, seed), *_clicks(members, seed), *_evidence(members, seed)]
+        for metric, interval, higher in found:
             rows.append(
                 {
                     "split": split,
@@ -89,6 +92,23 @@ def _answers(members: list[dict[str, Any]], seed: int) -> Iterator[_Row]:
     for corruption in dict.fromkeys(name for record in members for name in record.get("corrupted", {})):
         right = [record.get("corrupted", {}).get(corruption) for record in members]
         yield f"top1_corrupted@{corruption}", accuracy(right), True
+
+
+def _clicks(members: list[dict[str, Any]], seed: int) -> Iterator[_Row]:
+    """How far clicks miss their targets, and how many answers cannot be read: for tasks on screenshots."""
+    if not any("malformed" in record for record in members):
+        return
+    malformed = [bool(record.get("malformed", True)) for record in members]  # what failed says nothing
+    yield "malformed", bootstrap_interval(_numbers(malformed), seed=seed), False
+    for metric in ("click_distance_px", "click_distance_1000"):
+        distances = _numbers([record.get(metric) for record in members])
+        if not distances.isnan().all():
+            yield metric, bootstrap_interval(distances, seed=seed), False
+            yield f"{metric} (median)", bootstrap_interval(distances, seed=seed, statistic=_median), False
+
+
+def _median(samples: Float[np.ndarray, "R B"], /) -> Float[np.ndarray, " R"]:
+    return np.median(samples, axis=-1)
 
 
 def _evidence(members: list[dict[str, Any]], seed: int) -> Iterator[_Row]:

@@ -8,6 +8,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from wherenot.gui.codecs import CodecName
+from wherenot.gui.coordinates import ConventionName
 from wherenot.masking import FillName
 from wherenot.search import SearchName
 
@@ -22,6 +24,7 @@ class Audit:
       wherenot audit --model runs/finetune --data decoy --partition grid:4x4
       wherenot audit --model google/vit-base-patch16-224 --data photos/ --splits test --max-images 200
       wherenot audit --model Qwen/Qwen2.5-VL-3B-Instruct --data image-text:questions.jsonl --partition grid:7x7
+      wherenot audit --model openbmb/AgentCPM-GUI --data gui:runs/screens --elements --tokens field:POINT
     """
 
     model: str
@@ -29,7 +32,8 @@ class Audit:
     data's classes."""
     data: str
     """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, ...: docs/data.md), or decoy; with
-    image-text:FILE a vision-language model is asked questions (docs/answers_audit.md)."""
+    image-text:FILE a vision-language model is asked questions (docs/answers_audit.md), with gui:PATH and the like where
+    to click."""
     splits: tuple[str, ...] = ()
     """Splits to audit; left out, all but train and validation."""
     max_images: int | None = None
@@ -41,6 +45,14 @@ class Audit:
     transformer leave its sequence."""
     search: SearchName = "exact"
     """How the order is found: exact; fast or turbo for a third of the forwards or less; the rest is to compare."""
+    tokens: str | None = None
+    """Answers: which of their tokens are explained, as for explain; left out, those that each question names."""
+    elements: bool = False
+    """Tasks on screenshots: regions are the elements of the interface, and cells between them."""
+    actions: CodecName = "agentcpm"
+    """Tasks on screenshots: the format in which the model writes actions (docs/gui_actions.md)."""
+    coordinates: ConventionName = "0-1000"
+    """Tasks on screenshots: the numbers in which it writes places."""
     name: str | None = None
     """What tables call this run; left out, the model's name."""
     seed: int = 0

@@ -37,7 +37,10 @@ def run_audit(command: cli.Audit) -> None:
     if any(isinstance(sample, ImageTextSample) for sample in dataset.samples):
         from wherenot.audit_answers import AnswerAuditConfig, audit_answers
 
-        config = AnswerAuditConfig(fill=command.fill or "black", correct=command.correct, **shared)
+        config = AnswerAuditConfig(
+            fill=command.fill or "black", correct=command.correct, tokens=command.tokens, elements=command.elements,
+            actions=command.actions, coordinates=command.coordinates, **shared,
+        )  # fmt: skip
         asking = partial(audit_answers, load_vlm(command.model), dataset, out, config)
     else:
         if command.correct:

@@ -75,13 +75,7 @@ def prepare_click(
     prior, image = sample.read_prior(), sample.read_image()
     if sample.right is None or prior is None or prior.allowed is None:
         raise ValueError(f"prepare_click: {sample.id!r} has no right answer or no target; leave it out.")
-    if partition is None:
-        boxes = [element.box for element in sample.elements() if element.visible and _has_pixels(element.box, image)]
-        if not boxes:
-            raise ValueError(f"prepare_click: {sample.id!r} tells no elements; pass a partition, such as Grid(8, 4).")
-        labels = from_boxes(boxes, image.height, image.width, background=Grid(8, 4))
-    else:
-        labels = partition(np.asarray(image))
+    labels = element_labels(sample, image) if partition is None else partition(np.asarray(image))
     target = prior.allowed.cpu().numpy()
     encoding = vlm.encode(image, sample.prompt)
     answer = tuple(vlm.answer_ids(encoding, sample.right))
@@ -95,6 +89,22 @@ def prepare_click(
         in_target=vlm.layout(image, target.astype(np.int64)) == 1,
         fill=vlm.filled(image, fill),
     )
+
+
+def element_labels(sample: GuiSample, image: Image.Image) -> Int[np.ndarray, "H W"]:
+    """Regions of a screenshot: the elements of the interface, and a grid of 8 x 4 cells between them.
+
+    Args:
+        sample: Tells the elements.
+        image: Its screenshot.
+
+    Raises:
+        ValueError: If it tells no element that is visible and has a pixel.
+    """
+    boxes = [element.box for element in sample.elements() if element.visible and _has_pixels(element.box, image)]
+    if not boxes:
+        raise ValueError(f"element_labels: {sample.id!r} tells no elements; take a partition, such as grid:8x4.")
+    return from_boxes(boxes, image.height, image.width, background=Grid(8, 4))
 
 
 @torch.no_grad()
