@@ -22,7 +22,7 @@ GROUPS = [group for kind in KINDS.values() for group in kind.groups]
 needs_browser = pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on the PATH")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def renderer():
     with open_renderer(180) as opened:
         yield opened

@@ -76,6 +76,7 @@ def test_every_corner_of_the_image_matters(vlm):
 
 
 SHAPES = {  # of the landscape: pixels, other inputs for the image, image tokens
+    "qwen2_vl": ((72, 1176), {"image_grid_thw": (1, 3), "mm_token_type_ids": (1, 80)}, 18),
     "qwen2_5_vl": ((72, 1176), {"image_grid_thw": (1, 3), "mm_token_type_ids": (1, 80)}, 18),
     "qwen3_vl": ((72, 1536), {"image_grid_thw": (1, 3), "mm_token_type_ids": (1, 51)}, 18),
     "llava": ((1, 3, 84, 84), {}, 36),
