@@ -244,6 +244,32 @@ def test_tokens_that_count(vlm, click):
     assert reliance(vlm, click) == pytest.approx(float(full[first] - hidden[first]))
 
 
+@pytest.mark.parametrize(("tokens", "seen"), [("location", 2), ("sensitive", 2), ("all", 1)])
+def test_the_whole_screenshot_is_read_once(vlm, click, monkeypatch, tokens, seen):
+    shown, read = [], AnswerReader.__call__
+
+    def counting(reader, pixels):
+        shown.extend(pixels)
+        return read(reader, pixels)
+
+    monkeypatch.setattr(AnswerReader, "__call__", counting)
+    Necessity(interval=1, right_above=1.0, tokens=tokens)(vlm, [click], step=1)  # the gate alone
+    assert len(shown) == seen
+    assert sum(torch.equal(pixels, click.pixels) for pixels in shown) == 1
+    shown.clear()
+    reliance(vlm, click)
+    assert len(shown) == 2
+
+
+@pytest.mark.parametrize("tokens", ["location", "sensitive", "all"])
+def test_the_gate_looks_at_the_mean_of_the_counted_tokens(vlm, click, tokens):
+    asked = chosen_tokens(vlm, click, tokens).asked
+    with torch.no_grad():
+        mean = float(AnswerReader(vlm, [asked])(click.pixels[None]).mean())
+    for above, acts in ((mean - 1e-4, 1.0), (mean + 1e-4, 0.0)):
+        assert Necessity(interval=1, right_above=above, tokens=tokens)(vlm, [click], step=1).log["aligned"] == acts
+
+
 def test_tasks_that_cannot_be_prepared(vlm):
     with pytest.raises(ValueError, match="has no right answer or no target"):
         prepare_click(vlm, quarters(right=None))

@@ -107,7 +107,6 @@ def element_labels(sample: GuiSample, image: Image.Image) -> Int[np.ndarray, "H 
     return from_boxes(boxes, image.height, image.width, background=Grid(8, 4))
 
 
-@torch.no_grad()
 def chosen_tokens(vlm: VisionLanguageModel, click: Click, tokens: Tokens) -> Click:
     """The same task, asked about the tokens that matter.
 
@@ -117,19 +116,21 @@ def chosen_tokens(vlm: VisionLanguageModel, click: Click, tokens: Tokens) -> Cli
         tokens: ``location``: those whose probability falls by more than 0.2 when the target is hidden. ``sensitive``:
             when nothing is visible. ``all``. Where no token falls so far, the one that falls most.
     """
+    return click if tokens == "all" else read_chosen(vlm, click, tokens)[0]
+
+
+@torch.no_grad()
+def read_chosen(vlm: VisionLanguageModel, click: Click, tokens: Tokens) -> tuple[Click, Float[Tensor, " T"]]:
+    """As `chosen_tokens`, and the probabilities of these tokens given the whole screenshot, in [0, 1]."""
     if tokens == "all":
-        return click
-    hidden = click.without_target if tokens == "location" else click.fill
-    full, less = AnswerReader(vlm, [click.asked])(torch.stack([click.pixels, hidden]))
-    fall = full - less
-    places = (fall > SENSITIVE).nonzero().flatten().tolist() or [int(fall.argmax())]
+        return click, AnswerReader(vlm, [click.asked])(click.pixels[None])[0]
+    full, _, places = _falls(vlm, click, click.without_target if tokens == "location" else click.fill)
     asked = click.asked
-    return replace(
-        click,
-        asked=Asked(asked.encoding, asked.answer, tuple(places), tuple(asked.answer[place] for place in places)),
-    )
+    chosen = Asked(asked.encoding, asked.answer, tuple(places), tuple(asked.answer[place] for place in places))
+    return replace(click, asked=chosen), full[places]
 
 
+@torch.no_grad()
 def reliance(vlm: VisionLanguageModel, click: Click) -> float:
     """How far the first word that tells where to click rests on the target: the fall of its probability without it.
 
@@ -140,10 +141,17 @@ def reliance(vlm: VisionLanguageModel, click: Click) -> float:
         vlm: Who is asked; its mode is the caller's.
         click: A task of which every token counts.
     """
-    first = chosen_tokens(vlm, click, "location").asked.chosen[0]
-    with torch.no_grad():
-        full, hidden = AnswerReader(vlm, [click.asked])(torch.stack([click.pixels, click.without_target]))
-    return float(full[first] - hidden[first])
+    _, fall, places = _falls(vlm, click, click.without_target)
+    return float(fall[places[0]])
+
+
+def _falls(
+    vlm: VisionLanguageModel, click: Click, hidden: Float[Tensor, "*shape"]
+) -> tuple[Float[Tensor, " T"], Float[Tensor, " T"], list[int]]:
+    """Probability of each token given the whole screenshot, how far it falls when something is hidden, and whose do."""
+    full, less = AnswerReader(vlm, [click.asked])(torch.stack([click.pixels, hidden]))
+    fall = full - less
+    return full, fall, (fall > SENSITIVE).nonzero().flatten().tolist() or [int(fall.argmax())]
 
 
 def _has_pixels(box: tuple[float, float, float, float], image: Image.Image) -> bool:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from wherenot.gui.clicks import Click, Tokens, chosen_tokens
+from wherenot.gui.clicks import Click, Tokens, read_chosen
 from wherenot.gui.violation import Test, first_violation
 from wherenot.masking import show_elements
 from wherenot.methods.base import Terms
@@ -63,8 +63,8 @@ class _Penalty:
         if step % self.interval:
             return Terms(nothing)
         with evaluating(vlm.wrapped):
-            chosen = [chosen_tokens(vlm, click, self.tokens) for click in clicks]
-            right = [click for click in chosen if _probability(vlm, click) > self.right_above]
+            chosen = [read_chosen(vlm, click, self.tokens) for click in clicks]
+            right = [click for click, probabilities in chosen if float(probabilities.mean()) > self.right_above]
             found = [penalty for click in right if (penalty := self.penalty(vlm, click)) is not None]
         log = {"aligned": float(len(right)), "penalised": float(len(found))}
         if not found:
@@ -192,11 +192,6 @@ class Paste(Necessity):
         nearest = min(others, key=lambda box: abs(box[2] - box[0] - size[0]) + abs(box[3] - box[1] - size[1]))
         pixels[top:bottom, left:right] = np.asarray(click.image.convert("RGB").crop(nearest).resize(size))
         return vlm.encode(Image.fromarray(pixels), click.asked.encoding.prompt).inputs["pixel_values"]
-
-
-def _probability(vlm: VisionLanguageModel, click: Click) -> float:
-    with torch.no_grad():
-        return float(AnswerReader(vlm, [click.asked])(click.pixels[None]).mean())
 
 
 def _meets(box: Sequence[int | float], other: Sequence[int | float]) -> bool:
