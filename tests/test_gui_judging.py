@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import partial
+from html import unescape
 
 import pytest
 
@@ -13,6 +14,8 @@ from wherenot.data.gui.elements import target_prior
 from wherenot.generation_evidence import GenerationEvidence
 from wherenot.gui import CODECS, CONVENTIONS
 from wherenot.gui.judging import judge
+from wherenot.report import write_report
+from wherenot.report.wording import is_detail, meaning, number
 
 THOUSANDTHS = CONVENTIONS["0-1000"].scale()
 BOX = (0.0, 0.0, SIDE / 2, SIDE / 2)
@@ -98,6 +101,11 @@ def test_an_audit_counts_clicks_distances_and_what_cannot_be_read(tmp_path):
     assert rows["click_distance_px (median)"]["value"] == pytest.approx(0.1 * SIDE)
     assert rows["click_distance_1000"]["missing"] == 2
     assert records[2]["faults"] == ["no_action"]
+    page = write_report([tmp_path / "run"], tmp_path / "report.html").read_text()
+    assert all(meaning(metric) and meaning(metric) in unescape(page) for metric in rows)
+    assert number("malformed", rows["malformed"]["value"]) == "40.0%"
+    assert number("click_distance_1000", rows["click_distance_1000"]["value"]) == "116.7"  # of 0, 250 and 100
+    assert {metric for metric in rows if is_detail(metric)} == {metric for metric in rows if "(median)" in metric}
 
 
 def test_the_tokens_of_the_click_are_explained(tmp_path):

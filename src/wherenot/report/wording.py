@@ -9,9 +9,10 @@ MINUS = "\N{MINUS SIGN}"
 
 POINTING_GAMES = ("pointing_coverage", "pointing_argmax", "pointing_touch")
 
-_PREDICTED = " (predicted)"
-_SHARES = ("top", "accuracy", "pointing_", "worst_group", "click_success", "correction_rate")
+_PREDICTED, _MEDIAN = " (predicted)", " (median)"
+_SHARES = ("top", "accuracy", "pointing_", "worst_group", "click_success", "correction_rate", "malformed")
 _COUNTS = ("forwards",)
+_DISTANCES = ("click_distance_",)
 
 _MEANINGS = {
     "top1": "share of images the model gets right.",
@@ -19,6 +20,9 @@ _MEANINGS = {
     "worst_group": "accuracy within the group of images that does worst.",
     "top1_noise": "share of images the model gets right under noise of standard deviation {variant}.",
     "top1_corrupted": "share of images the model gets right under the corruption {variant} (1 mild, 5 severe).",
+    "malformed": "share of answers that cannot be read as an action.",
+    "click_distance_px": "how far clicks miss the target's box, in pixels of the screenshot; a hit has 0.",
+    "click_distance_1000": "how far clicks miss the target's box, in thousandths of the screen's width and height.",
     "pointing_coverage": (
         "share of images whose strongest region lies on the prior with more than {variant} of its area."
     ),
@@ -70,13 +74,13 @@ def base_metric(metric: str) -> str:
         metric: Full name, as in `metrics.json`.
 
     Returns:
-        The part before `@` and before ` (predicted)`.
+        The part before `@`, before ` (predicted)` and before ` (median)`.
 
     Example:
-        >>> base_metric("pointing_coverage@0.2 (predicted)")
-        'pointing_coverage'
+        >>> base_metric("pointing_coverage@0.2 (predicted)"), base_metric("click_distance_px (median)")
+        ('pointing_coverage', 'click_distance_px')
     """
-    return metric.removesuffix(_PREDICTED).partition("@")[0]
+    return metric.removesuffix(_PREDICTED).removesuffix(_MEDIAN).partition("@")[0]
 
 
 def is_for_predicted(metric: str) -> bool:
@@ -116,7 +120,9 @@ def is_detail(metric: str) -> bool:
     Returns:
         True for variants and by-products; False for the metrics to read first, and for any metric not known here.
     """
-    return is_for_predicted(metric) or group_of(metric) is not None or base_metric(metric) in _DETAILS
+    if is_for_predicted(metric) or metric.endswith(_MEDIAN):
+        return True
+    return group_of(metric) is not None or base_metric(metric) in _DETAILS
 
 
 def is_share(metric: str) -> bool:
@@ -126,7 +132,7 @@ def is_share(metric: str) -> bool:
         metric: Full name, as in `metrics.json`.
 
     Returns:
-        True for accuracies and pointing games.
+        True for accuracies, pointing games and answers that cannot be read.
     """
     return metric.startswith(_SHARES)
 
@@ -148,7 +154,9 @@ def meaning(metric: str) -> str:
         return "share of images of this group that the model gets right."
     variant = metric.removesuffix(_PREDICTED).partition("@")[2]
     text = _MEANINGS.get(base_metric(metric), "").format(variant=variant)
-    return f"for the class the model predicts: {text}" if text and is_for_predicted(metric) else text
+    if text and is_for_predicted(metric):
+        return f"for the class the model predicts: {text}"
+    return f"median instead of mean: {text}" if text and metric.endswith(_MEDIAN) else text
 
 
 def number(metric: str, value: float | None, *, digits: int = 1) -> str:
@@ -157,7 +165,7 @@ def number(metric: str, value: float | None, *, digits: int = 1) -> str:
     Args:
         metric: Full name; decides between per cent and decimals.
         value: None or NaN where there is none.
-        digits: Decimals of a percentage; other numbers get two more, counts none.
+        digits: Decimals of a percentage and of a distance; other numbers get two more, counts none.
 
     Returns:
         The text, a dash for a missing value.
@@ -170,7 +178,9 @@ def number(metric: str, value: float | None, *, digits: int = 1) -> str:
         return MISSING
     if is_share(metric):
         return f"{100 * value:.{digits}f}%"
-    return f"{value:.0f}" if metric.startswith(_COUNTS) else f"{value:.{digits + 2}f}"
+    if metric.startswith(_COUNTS):
+        return f"{value:.0f}"
+    return f"{value:.{digits if metric.startswith(_DISTANCES) else digits + 2}f}"
 
 
 def interval(metric: str, low: float | None, high: float | None, *, signed: bool = False) -> str:
