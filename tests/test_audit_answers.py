@@ -283,6 +283,8 @@ def test_what_does_not_fit_is_refused(tmp_path, on_paper):
         audit(build_classifier("small-cnn", classes=FOUR.classes), FOUR, tmp_path / "b", name="t", model="t")
     with pytest.raises(ValueError, match="no split 'night'"):
         run(on_paper, FOUR, tmp_path / "c", replace(CONFIG, splits=("night",)))
+    with pytest.raises(ValueError, match=r"elements=True, but bright has no task on a screenshot \(gui:PATH\)"):
+        run(on_paper, FOUR, tmp_path / "none", AnswerAuditConfig(elements=True))
     with pytest.raises(ValueError, match="cannot drop patches"):
         AnswerAuditConfig(fill="drop")
     with pytest.raises(ValueError, match="max_tokens must be at least 1"):
@@ -337,5 +339,13 @@ def test_the_command_line_audits_answers(tmp_path, capsys):
     assert main([*command, "--partition", "grid:2x2", "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
     assert (tmp_path / "run" / "report.html").is_file()
     assert load_run(tmp_path / "run").metrics
-    assert main(["audit", "--model", "small-cnn", "--data", "decoy", "--correct"]) == 1
-    assert "--correct is for questions" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "told",
+    [["--correct"], ["--elements"], ["--tokens", "all"], ["--actions", "mobile_use"], ["--coordinates", "resized"]],
+)
+def test_what_is_for_answers_is_refused_for_labels(monkeypatch, capsys, told):
+    monkeypatch.setattr("wherenot.commands.audit.load_dataset", lambda *_, **__: Dataset("digits", ("0", "1"), ()))
+    assert main(["audit", "--model", "small-cnn", "--data", "digits", *told]) == 1
+    assert f"audit: {told[0]}: only for questions about images" in " ".join(capsys.readouterr().err.split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,14 +44,27 @@ def run_audit(command: cli.Audit) -> None:
         )  # fmt: skip
         asking = partial(audit_answers, load_vlm(command.model), dataset, out, config)
     else:
-        if command.correct:
-            raise ValueError("audit: --correct is for questions about images (image-text:FILE, docs/answers_audit.md).")
+        _refuse_what_is_for_answers(command)
         config = AuditConfig(fill=command.fill or "mean", **shared)
         asking = partial(audit, load_classifier(command.model, classes=dataset.classes), dataset, out, config)
     with_bar(asking, dataset, config, name, command.model)
     report = write_report([out], out / "report.html")
     console.print(comparison_table(comparison_rows([load_run(out)])))
     console.print(f"report: {report}", soft_wrap=True)
+
+
+def _refuse_what_is_for_answers(command: cli.Audit) -> None:
+    unused = [
+        f"--{field.name}"
+        for field in fields(command)
+        if field.name in ("correct", "tokens", "elements", "actions", "coordinates")
+        and getattr(command, field.name) != field.default
+    ]
+    if unused:
+        raise ValueError(
+            f"audit: {', '.join(unused)}: only for questions about images (image-text:FILE, gui:PATH and the like, "
+            f"docs/answers_audit.md); {command.data} has none."
+        )
 
 
 def audit_with_bar(
