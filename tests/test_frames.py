@@ -61,6 +61,19 @@ def test_colours_of_a_video_are_not_swapped(tmp_path):
     assert blue < 50
 
 
+def test_frames_that_were_taken_sideways_are_turned(tmp_path):
+    pixels = np.zeros((10, 20, 3), np.uint8)
+    pixels[:, :10] = 255  # the left half is bright
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees to the right
+    for place in range(3):
+        Image.fromarray(pixels).save(tmp_path / f"{place}.png", exif=exif)
+    for frame in read_frames(tmp_path, 3):
+        assert frame.size == (10, 20)
+        assert np.asarray(frame)[:10].min() == 255
+        assert np.asarray(frame)[10:].max() == 0
+
+
 def test_bad_films(tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("broken.gif", "broken.mp4"):

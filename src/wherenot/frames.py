@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from PIL import Image, ImageSequence
+from PIL import Image, ImageOps, ImageSequence
 
 from wherenot.types import Partition
 
@@ -79,8 +79,8 @@ def read_frames(path: Path, count: int) -> list[Image.Image]:
     """Read frames that are evenly spread over a film: the middle one of each of `count` equal parts.
 
     Args:
-        path: A moving image (GIF, WebP, APNG), a folder of images in the order of their names, or a video that OpenCV
-            can read.
+        path: A moving image (GIF, WebP, APNG), a folder of images in the order of their names, turned as their EXIF
+            orientation says, or a video that OpenCV can read.
         count: How many; a film with fewer gives them all.
 
     Raises:
@@ -95,7 +95,7 @@ def read_frames(path: Path, count: int) -> list[Image.Image]:
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.suffix.lower() in _PICTURES)
             places = set(_spread(len(files), count))
-            frames = [Image.open(file).convert("RGB") for place, file in enumerate(files) if place in places]
+            frames = [_upright(file) for place, file in enumerate(files) if place in places]
         elif path.suffix.lower() in _MOVING:
             with Image.open(path) as film:
                 places = set(_spread(getattr(film, "n_frames", 1), count))
@@ -108,6 +108,11 @@ def read_frames(path: Path, count: int) -> list[Image.Image]:
     if not frames:
         raise ValueError(f"read_frames: {path} has no frame that can be read.")
     return frames
+
+
+def _upright(file: Path) -> Image.Image:
+    with Image.open(file) as image:
+        return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def _spread(number: int, count: int) -> list[int]:
