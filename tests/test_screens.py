@@ -174,6 +174,15 @@ def test_tasks_of_every_split(renderer):
 
 
 @needs_browser
+def test_screens_with_few_elements_are_made_up_for(renderer):
+    config = ScreensConfig(num_train=13, tasks_per_screen=12, kinds=("toolbar", "form"))
+    tasks = list(render_tasks(config, "train", renderer))
+    assert len(tasks) == 13
+    asked = [(task.screen.plan.seed, task.target.name) for task in tasks]
+    assert len(set(asked)) == 13  # nothing is asked twice
+
+
+@needs_browser
 def test_ways_of_asking(renderer):
     [screen] = renderer.render([ScreenPlan(kind="player", seed=1)])
     play = next(shown for shown in screen.shown if shown.name == "Play")

@@ -85,24 +85,26 @@ def render_tasks(config: ScreensConfig, split: str, renderer: Renderer) -> Itera
         renderer: Of the configuration's width.
     """
     number, place = config.number(split), list(SPLITS).index(split)
-    plans = []
-    for index in range(-(-number // config.tasks_per_screen)):
-        rng = np.random.default_rng((config.seed, place, index))
-        plans.append(
-            ScreenPlan(
-                kind=str(rng.choice(config.kinds)),
-                layout=SPLITS[split],
-                rho=config.rho,
-                locale=config.locales[int(rng.integers(len(config.locales)))],
-                seed=(config.seed, place, index, 1),
-            )
-        )
-    done = 0
-    for index, screen in enumerate(renderer.render(plans)):
-        rng = np.random.default_rng((config.seed, place, index, 2))
-        # A screen with few elements is asked about all of them; the next ones make up for it.
-        for at in rng.permutation(len(screen.shown))[: config.tasks_per_screen]:
-            if done < number:
+    done = first = 0
+    while done < number:
+        # A screen with few elements is asked about all of them; further screens make up for it.
+        count = -(-(number - done) // config.tasks_per_screen)
+        plans = [_plan(config, split, (config.seed, place, index)) for index in range(first, first + count)]
+        for index, screen in enumerate(renderer.render(plans), start=first):
+            rng = np.random.default_rng((config.seed, place, index, 2))
+            for at in rng.permutation(len(screen.shown))[: min(config.tasks_per_screen, number - done)]:
                 style = config.styles[int(rng.integers(len(config.styles)))]
                 yield draw_task(screen, screen.shown[int(at)], style, rng)
                 done += 1
+        first += count
+
+
+def _plan(config: ScreensConfig, split: str, seed: tuple[int, int, int]) -> ScreenPlan:
+    rng = np.random.default_rng(seed)
+    return ScreenPlan(
+        kind=str(rng.choice(config.kinds)),
+        layout=SPLITS[split],
+        rho=config.rho,
+        locale=config.locales[int(rng.integers(len(config.locales)))],
+        seed=(*seed, 1),
+    )
