@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from wherenot.gui.agent.model import HEIGHT, PATCH, WIDTH
@@ -18,6 +18,7 @@ from wherenot.gui.screens.render import Renderer, ScreenPlan
 
 NAMES: tuple[str, ...] = tuple(elements())
 """All elements; an element is known by its place in this list."""
+ACROSS, DOWN = WIDTH // PATCH, HEIGHT // PATCH  # patches
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,35 @@ class Bank:
         """Images as the agent's processor makes them."""
         return self.images[rows].permute(0, 3, 1, 2).float() / 127.5 - 1
 
-    def patch_names(self, rows: Int[Tensor, " B"]) -> Int[Tensor, "B P"]:
-        """The element that covers the middle of each patch; -1 = none."""
-        across, down = WIDTH // PATCH, HEIGHT // PATCH
-        x = (torch.arange(across) + 0.5) / across
-        y = (torch.arange(down) + 0.5) / down
-        left, top, right, bottom = (edge[..., None, None] for edge in self.boxes[rows].unbind(-1))
-        inside = (left <= x) & (x < right) & (top <= y[:, None]) & (y[:, None] < bottom)
-        covered = torch.where(inside, self.names[rows][..., None, None], -1)
-        return covered.amax(1).flatten(1)
+    def on_targets(self, rows: Int[Tensor, " B"]) -> Bool[Tensor, "B E P"]:
+        """Which patches show each element: those whose middle it covers, and the one that holds its own middle.
+
+        Nothing shows an element that a screen does not have.
+        """
+        left, top, right, bottom = (edge[..., None] for edge in self.boxes[rows].unbind(-1))
+        x, y = patch_middles().unbind(-1)
+        covered = (left <= x) & (x < right) & (top <= y) & (y < bottom)
+        column, row = (((left + right) / 2 * ACROSS).long(), ((top + bottom) / 2 * DOWN).long())
+        holding = row.clamp(max=DOWN - 1) * ACROSS + column.clamp(max=ACROSS - 1) == torch.arange(ACROSS * DOWN)
+        return (covered | holding) & (self.names[rows] >= 0)[..., None]
+
+    def middles(self, rows: Int[Tensor, " B"]) -> Float[Tensor, "B E 2"]:
+        """Middles of the elements, x and y, in shares of the screen."""
+        boxes = self.boxes[rows]
+        return (boxes[..., :2] + boxes[..., 2:]) / 2
+
+
+def patch_middles() -> Float[Tensor, "P 2"]:
+    """Middles of the patches, x and y, in shares of the screen; row by row.
+
+    Example:
+        >>> patch_middles()[[0, 1, 8]]
+        tensor([[0.0625, 0.0312],
+                [0.1875, 0.0312],
+                [0.0625, 0.0938]])
+    """
+    y, x = torch.meshgrid((torch.arange(DOWN) + 0.5) / DOWN, (torch.arange(ACROSS) + 0.5) / ACROSS, indexing="ij")
+    return torch.stack([x, y], -1).reshape(-1, 2)
 
 
 def render_bank(

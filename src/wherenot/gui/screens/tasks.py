@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -48,16 +49,52 @@ def draw_task(screen: Screen, target: Shown, style: Style, rng: np.random.Genera
         rng: Draws the words, and the element that a contrast names.
     """
     locale = screen.plan.locale
-    element = elements()[target.name]
-    others = [shown.label for shown in screen.shown if shown is not target]
-    instruction = str(rng.choice(phrases(locale)[style])).format(
-        label=target.label, use=element.uses[locale], other=str(rng.choice(others))
+    others = [shown.name for shown in screen.shown if shown is not target]
+    x, y = ((target.box[axis] + target.box[axis + 2]) / 2 for axis in (0, 1))
+    return Task(
+        screen=screen,
+        target=target,
+        style=style,
+        instruction=instruct(target.name, style, others, rng, locale),
+        thought=think(target.name, x / screen.image.width, y / screen.image.height, locale),
     )
-    middle = [(target.box[axis] + target.box[axis + 2]) / 2 for axis in (0, 1)]
-    thought = phrases(locale)["thought"].format(
-        label=target.label, zone=zone_name(middle[0] / screen.image.width, middle[1] / screen.image.height, locale)
-    )
-    return Task(screen=screen, target=target, style=style, instruction=instruction, thought=thought)
+
+
+def instruct(name: str, style: Style, others: Sequence[str], rng: np.random.Generator, locale: Locale = "en") -> str:
+    """What a user says who wants an element to be clicked.
+
+    Args:
+        name: Of the element.
+        style: How to ask.
+        others: Names of what else is on the screen.
+        rng: Draws the words, and the other element that a contrast names.
+        locale: Of the words.
+
+    Example:
+        >>> instruct("Camera", "contrast", ["Mail"], np.random.default_rng(0))
+        'Leave Mail alone and select Camera.'
+    """
+    element = elements()[name]
+    phrase = str(rng.choice(phrases(locale)[style]))
+    other = elements()[str(rng.choice(list(others)))].labels[locale]
+    return phrase.format(label=element.labels[locale], use=element.uses[locale], other=other)
+
+
+def think(name: str, x: float, y: float, locale: Locale = "en") -> str:
+    """What a good agent thinks before it clicks an element.
+
+    Args:
+        name: Of the element.
+        x: Where its middle is, from the left, in [0, 1].
+        y: From the top, in [0, 1].
+        locale: Of the words.
+
+    Example:
+        >>> think("Camera", 0.1, 0.9)
+        'Camera is what is asked for; its icon is at the lower left of the screen.'
+    """
+    label = elements()[name].labels[locale]
+    return phrases(locale)["thought"].format(label=label, zone=zone_name(x, y, locale))
 
 
 def zone_name(x: float, y: float, locale: Locale = "en") -> str:
