@@ -24,7 +24,7 @@ def write_gui(dataset: Dataset, path: str | Path, *, on_sample: Callable[[], Non
 
     `read_gui` gives back the same images, priors, splits, groups and ids in the same order, and the same of everything
     a `GuiSample` has, if the classes are the kinds of action, as those of all our readers are. A screenshot that
-    several tasks are about is written once. What was `rejected` is not written. The placeholder comes last in the
+    several tasks are about is written once, and so are its elements. What was `rejected` is not written. The placeholder comes last in the
     user's text; without an answer the assistant's content is null.
 
     Args:
@@ -46,16 +46,16 @@ def write_gui(dataset: Dataset, path: str | Path, *, on_sample: Callable[[], Non
         ValueError: write_gui: 'train/00000.png' is no task on a screenshot; write_folder can hold it.
     """
     root = new_folder("write_gui", path)
-    images: dict[str, str] = {}
+    written: dict[str, str] = {}  # by content: a screen's picture and elements serve all of its tasks
     tasks = []
     for sample in dataset.samples:
-        tasks.append(json.dumps(_task(root, sample, images), ensure_ascii=False))
+        tasks.append(json.dumps(_task(root, sample, written), ensure_ascii=False))
         if on_sample is not None:
             on_sample()
     write_new("write_gui", root / TASKS, "[\n" + ",\n".join(tasks) + "\n]\n")
 
 
-def _task(root: Path, sample: Sample, images: dict[str, str]) -> dict[str, Any]:
+def _task(root: Path, sample: Sample, written: dict[str, str]) -> dict[str, Any]:
     if not isinstance(sample, GuiSample):
         raise ValueError(f"write_gui: {sample.id!r} is no task on a screenshot; write_folder can hold it.")
     said = _said(sample)
@@ -63,13 +63,13 @@ def _task(root: Path, sample: Sample, images: dict[str, str]) -> dict[str, Any]:
     _check_prior(sample, (image.height, image.width), elements)
     name = sample.id if sample.id.endswith(".png") else f"{sample.id}.png"
     shown = image_hash(image)
-    if shown not in images:
-        images[shown] = f"images/{name}"
-        write_new("write_gui", inner_path(root, images[shown], "write_gui: id"), image)
+    if shown not in written:
+        written[shown] = f"images/{name}"
+        write_new("write_gui", inner_path(root, written[shown], "write_gui: id"), image)
     turns = [("system", sample.system), ("user", f"{sample.prompt}\n{PLACEHOLDER}"), ("assistant", sample.right)]
     task: dict[str, Any] = {
         "id": sample.id,
-        "image": {PLACEHOLDER: images[shown]},
+        "image": {PLACEHOLDER: written[shown]},
         "conversations": [
             {"role": role, "content": text} for role, text in turns if role != "system" or text is not None
         ],
@@ -77,9 +77,11 @@ def _task(root: Path, sample: Sample, images: dict[str, str]) -> dict[str, Any]:
     if sample.box is not None or said.point is not None:
         task["bounding_box"] = None if sample.box is None else _plain(sample.box)
     if elements:
-        task["elements"] = f"elements/{name.removesuffix('.png')}.json"
-        file = inner_path(root, task["elements"], "write_gui: id")
-        write_new("write_gui", file, json.dumps([_element(each) for each in elements], ensure_ascii=False))
+        listed = json.dumps([_element(each) for each in elements], ensure_ascii=False)
+        if listed not in written:
+            written[listed] = f"elements/{name.removesuffix('.png')}.json"
+            write_new("write_gui", inner_path(root, written[listed], "write_gui: id"), listed)
+        task["elements"] = written[listed]
     if sample.split != "train":
         task["split"] = sample.split
     if sample.group != sample.kind:
