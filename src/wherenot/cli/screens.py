@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from wherenot.gui.agent.recipe import AgentRecipe
 from wherenot.gui.screens.config import ScreensConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class Screens:
-    """Render click tasks on phone screens, with a shortcut: where things usually are.
+    """Render click tasks on phone screens, with a shortcut: where things usually are; or make an agent that does them.
 
     Needs Playwright (pip install "wherenot[screens]") and a Chromium: playwright install chromium, or apt install
     chromium. With the defaults as many tasks as the paper has, and three test sets in which memory of places misleads.
@@ -22,11 +23,14 @@ class Screens:
       wherenot screens render runs/screens
       wherenot screens render runs/small --num-train 64 --num-test 16 --width 180
       wherenot screens render runs/both --locales en zh --rho 1 --kinds home settings
+      wherenot screens agent runs/agent
     """
 
-    what: Positional[Literal["render"]]
-    """What to do."""
+    what: Positional[Literal["render", "agent"]]
+    """render: click tasks. agent: the tiny agent, from random weights; takes about a quarter of an hour on one core."""
     out: Positional[Path]
-    """New folder to write them into, in the paper's format: tasks.json, images, elements."""
+    """New folder. render: for tasks in the paper's format: tasks.json, images, elements. agent: for the model."""
+    agent: AgentRecipe = field(default_factory=AgentRecipe)
+    """How much the agent practises."""
     screens: Annotated[ScreensConfig, arg(name="")] = field(default_factory=ScreensConfig)
     """What they are made of."""
