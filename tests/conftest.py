@@ -1,5 +1,6 @@
 """Fixtures shared by the tests."""
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -7,6 +8,12 @@ import jaxtyping
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's package is imported; no test asks the hub, or waits for it
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what was imported from garbage collection: it stays, and every training looks through all there is."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
