@@ -6,11 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from forked import ForkedWorker
+from study_runs import in_this_process
 from wherenot.audit import AuditConfig
+from wherenot.cli import main
 from wherenot.data import Dataset, decoy, write_folder
+from wherenot.experiments import pool
 from wherenot.experiments.pool import run_trials
 from wherenot.experiments.trials import BusyError, Trial, failure_of, run_trial
 from wherenot.train.config import MethodConfig, OptimizationConfig, TrainConfig
@@ -27,6 +32,12 @@ def digits(tmp_path_factory):
     return str(folder)
 
 
+@pytest.fixture
+def forked(monkeypatch):
+    """Workers that need not import anything; the killed study has real ones."""
+    monkeypatch.setattr(pool._Worker, "_start", lambda worker: ForkedWorker())
+
+
 def trial(data, seed=0, epochs=1, **method):
     plan = OptimizationConfig(epochs=epochs, batch_size=8)
     return Trial(train=TrainConfig(data=data, seed=seed, method=MethodConfig(**method), optimization=plan), audit=AUDIT)
@@ -36,7 +47,7 @@ def stamps(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
 
 
-def test_a_failure_is_recorded_stops_nothing_else_and_is_tried_again(tmp_path, digits):
+def test_a_failure_is_recorded_stops_nothing_else_and_is_tried_again(tmp_path, digits, forked):
     root, late = tmp_path / "out", tmp_path / "late"
     wrong, good, missing = trial(digits, name="paper", partition="hexagons:7"), trial(digits), trial(str(late))
     seen = []
@@ -57,7 +68,7 @@ def test_a_failure_is_recorded_stops_nothing_else_and_is_tried_again(tmp_path, d
     assert stamps(good.folder(root)) == before
 
 
-def test_a_trial_that_another_process_runs_is_left_alone(tmp_path, digits):
+def test_a_trial_that_another_process_runs_is_left_alone(tmp_path, digits, forked):
     one = trial(digits)
     one.folder(tmp_path).mkdir(parents=True)
     with (one.folder(tmp_path) / "lock").open("w") as held:
@@ -69,21 +80,12 @@ def test_a_trial_that_another_process_runs_is_left_alone(tmp_path, digits):
         assert not one.train_folder(tmp_path).exists()
 
 
-def test_two_callers_at_once_run_each_trial_once(tmp_path, digits):
+def test_two_callers_at_once_run_each_trial_once(tmp_path, digits, forked):
     trials = [trial(digits, seed) for seed in range(2)]
-    (tmp_path / "trials.json").write_text(json.dumps([each.content() for each in trials]))
-    program = (
-        "import json, sys; from pathlib import Path\n"
-        "from wherenot.experiments.pool import run_trials\n"
-        "from wherenot.experiments.trials import Trial\n"
-        f"root = Path({str(tmp_path)!r})\n"
-        "trials = [Trial.parse(each) for each in json.loads((root / 'trials.json').read_text())]\n"
-        "print([ran.outcome for ran in run_trials(trials, root, processes=2, threads=1)])\n"
-    )
-    callers = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    outcomes = [caller.communicate(timeout=300)[0] for caller in callers]
-    assert all(outcomes)
-    assert "failed" not in "".join(outcomes)
+    with ThreadPoolExecutor(2) as callers:
+        ran = list(callers.map(lambda _: run_trials(trials, tmp_path, processes=2, threads=1), range(2)))
+    outcomes = [each.outcome for each in [*ran[0], *ran[1]]]
+    assert set(outcomes) <= {"finished", "busy"}
     for each in trials:
         assert each.is_finished(tmp_path)
         lines = (each.train_folder(tmp_path) / "steps.jsonl").read_text().splitlines()
@@ -95,16 +97,18 @@ def test_two_callers_at_once_run_each_trial_once(tmp_path, digits):
         assert len(ids) == len(set(ids)) == 6
 
 
-def test_a_killed_study_goes_on_and_comes_to_the_same(tmp_path, digits):
+def test_a_killed_study_goes_on_and_comes_to_the_same(tmp_path, digits, forked, monkeypatch):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     settings = [
         "table1", "--data", digits, "--methods", "finetune", "log", "--seeds", "0", "--partition", "grid:2x2",
         "--set", "optimization.epochs=3", "optimization.batch_size=4", "method.interval=2",
         "method.confidence_above=0.0", "method.max_regions=2", "--splits", "test_biased", "--threads", "1",
     ]  # fmt: skip
-    command = [sys.executable, "-m", "wherenot", "reproduce", *settings, "--out"]
-    subprocess.run([*command, str(whole)], check=True, capture_output=True, timeout=300)
-    process = subprocess.Popen([*command, str(cut)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with monkeypatch.context() as here:
+        here.setattr(pool._Worker, "run", in_this_process)
+        assert main(["reproduce", *settings, "--out", str(whole)]) == 0
+    command = [sys.executable, "-m", "wherenot", "reproduce", *settings, "--out", str(cut)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     folders = {
         name: cut / "trials" / next((whole / "trials").glob(f"*-{name}-*")).name / "seed-0"
         for name in ("finetune", "log")
@@ -126,7 +130,7 @@ def test_a_killed_study_goes_on_and_comes_to_the_same(tmp_path, digits):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
     assert not (folders["log"] / "train" / "metrics.json").exists()
-    subprocess.run([*command, str(cut)], check=True, capture_output=True, timeout=300)
+    assert main(["reproduce", *settings, "--out", str(cut)]) == 0
     assert stamps(folders["finetune"]) == finished
     assert json.loads((folders["log"] / "train" / "run.json").read_text())["resumed"]
     tables = [(root / "table1" / "values.csv").read_text() for root in (whole, cut)]

@@ -227,10 +227,10 @@ def resident_mib():
 
 torch.manual_seed(0)
 torch.set_num_threads(1)
-model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3, padding=1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(4),
-                            torch.nn.Flatten(), torch.nn.Linear(256, 3))
+model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3, padding=1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(4),
+                            torch.nn.Flatten(), torch.nn.Linear(32, 3))
 optimizer = torch.optim.SGD(model.parameters(), 1e-3)
-align = Alignment(interval=1, confidence_above=0.0, partition=Grid(4, 4), search=Fast())
+align = Alignment(interval=1, confidence_above=0.0, partition=Grid(4, 4), search=Fast(), max_regions=3)
 prior = Prior.from_boxes([[0, 0, 20, 20]], 64, 64)
 for step in range(1, 101):  # two images each
     images, targets = torch.rand(2, 3, 64, 64), torch.tensor([0, 1])
