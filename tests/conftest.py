@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import jaxtyping
 import pytest
@@ -10,10 +10,16 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's package is imported; no test asks the hub, or waits for it
 
 
-def pytest_collection_finish() -> None:
-    """Exempt what was imported from garbage collection: it stays, and every training looks through all there is."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Exempt what is imported from garbage collection: it stays, and every training looks through all there is."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
