@@ -34,10 +34,11 @@ def trained():
     start, longest = prompt.num_tokens, max(map(len, answers.values()))
     ids = torch.full((BATCH, start + longest), vlm.processor.tokenizer.eos_token_id)
     ids[:, :start] = prompt.inputs["input_ids"]
+    as_pixels = vlm.processor.image_processor  # what `encode` makes of an image, for many at once
     optimizer = torch.optim.AdamW(model.parameters())
     for step in range(STEPS):
         pictures = [picture(random) for _ in range(BATCH)]
-        pixels = torch.cat([vlm.encode(image, PROMPT).inputs["pixel_values"] for image, _, _ in pictures])
+        pixels = as_pixels(images=[image for image, _, _ in pictures], return_tensors="pt")["pixel_values"]
         labels = torch.full_like(ids, -100)
         for row, (_, name, _) in enumerate(pictures):
             end = start + len(answers[name])
