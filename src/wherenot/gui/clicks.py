@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -14,11 +15,14 @@ from torch import Tensor
 from wherenot.data import GuiSample
 from wherenot.given_regions import from_boxes
 from wherenot.masking import FillName
-from wherenot.models.answers import AnswerReader, Asked
-from wherenot.models.vlm import VisionLanguageModel
+from wherenot.models.answers import AnswerReader, Asked, read_together
+from wherenot.models.vlm import Encoding, VisionLanguageModel
 from wherenot.regions import Grid
 from wherenot.tokens import SENSITIVE
 from wherenot.types import Partition
+
+TOGETHER = 16
+"""Masked screenshots of different tasks that one forward takes."""
 
 Tokens: TypeAlias = Literal["location", "sensitive", "all"]
 
@@ -59,7 +63,12 @@ class Click:
 
 
 def prepare_click(
-    vlm: VisionLanguageModel, sample: GuiSample, *, partition: Partition | None = None, fill: FillName = "black"
+    vlm: VisionLanguageModel,
+    sample: GuiSample,
+    *,
+    partition: Partition | None = None,
+    fill: FillName = "black",
+    asked: Asked | None = None,
 ) -> Click:
     """Prepare a task.
 
@@ -68,6 +77,7 @@ def prepare_click(
         sample: Has a right answer and a target.
         partition: Cuts the screenshot; None: the elements of the interface, and a grid of 8 x 4 cells between them.
         fill: What hidden pixels show.
+        asked: Its screenshot, prompt and right answer, where they are already encoded.
 
     Raises:
         ValueError: If the sample has no right answer or no target, or no elements where these are to be the regions.
@@ -77,18 +87,24 @@ def prepare_click(
         raise ValueError(f"prepare_click: {sample.id!r} has no right answer or no target; leave it out.")
     labels = element_labels(sample, image) if partition is None else partition(np.asarray(image))
     target = prior.allowed.cpu().numpy()
-    encoding = vlm.encode(image, sample.prompt)
-    answer = tuple(vlm.answer_ids(encoding, sample.right))
+    if asked is None:
+        encoding = vlm.encode(image, sample.prompt, sample.system)
+        asked = asked_whole(encoding, vlm.answer_ids(encoding, vlm.frame[0] + sample.right))
     return Click(
         sample=sample,
         image=image,
-        asked=Asked(encoding, answer, tuple(range(len(answer))), answer),
+        asked=asked,
         labels=labels,
         layout=vlm.layout(image, labels),
         target=target,
         in_target=vlm.layout(image, target.astype(np.int64)) == 1,
         fill=vlm.filled(image, fill),
     )
+
+
+def asked_whole(encoding: Encoding, answer: Sequence[int]) -> Asked:
+    """A question about all tokens of an answer."""
+    return Asked(encoding, tuple(answer), tuple(range(len(answer))), tuple(answer))
 
 
 def element_labels(sample: GuiSample, image: Image.Image) -> Int[np.ndarray, "H W"]:
@@ -116,21 +132,27 @@ def chosen_tokens(vlm: VisionLanguageModel, click: Click, tokens: Tokens) -> Cli
         tokens: ``location``: those whose probability falls by more than 0.2 when the target is hidden. ``sensitive``:
             when nothing is visible. ``all``. Where no token falls so far, the one that falls most.
     """
-    return click if tokens == "all" else read_chosen(vlm, click, tokens)[0]
+    return click if tokens == "all" else read_chosen(vlm, [click], tokens)[0][0]
 
 
 @torch.no_grad()
-def read_chosen(vlm: VisionLanguageModel, click: Click, tokens: Tokens) -> tuple[Click, Float[Tensor, " T"]]:
-    """As `chosen_tokens`, and the probabilities of these tokens given the whole screenshot, in [0, 1]."""
+def read_chosen(
+    vlm: VisionLanguageModel, clicks: Sequence[Click], tokens: Tokens
+) -> list[tuple[Click, Float[Tensor, " _"]]]:
+    """As `chosen_tokens` for several tasks, and the probabilities of these tokens given the whole screenshot."""
+    shown = [(click, click.pixels) for click in clicks]
     if tokens == "all":
-        return click, AnswerReader(vlm, [click.asked])(click.pixels[None])[0]
-    full, _, places = _falls(vlm, click, click.without_target if tokens == "location" else click.fill)
-    asked = click.asked
-    chosen = Asked(asked.encoding, asked.answer, tuple(places), tuple(asked.answer[place] for place in places))
-    return replace(click, asked=chosen), full[places]
+        return list(zip(clicks, _read(vlm, shown), strict=True))
+    hidden = [(click, click.without_target if tokens == "location" else click.fill) for click in clicks]
+    read = _read(vlm, [*shown, *hidden])
+    chosen = []
+    for click, full, less in zip(clicks, read[: len(clicks)], read[len(clicks) :], strict=True):
+        places, asked = _falling(full - less), click.asked
+        targets = tuple(asked.answer[place] for place in places)
+        chosen.append((replace(click, asked=Asked(asked.encoding, asked.answer, tuple(places), targets)), full[places]))
+    return chosen
 
 
-@torch.no_grad()
 def reliance(vlm: VisionLanguageModel, click: Click) -> float:
     """How far the first word that tells where to click rests on the target: the fall of its probability without it.
 
@@ -141,17 +163,21 @@ def reliance(vlm: VisionLanguageModel, click: Click) -> float:
         vlm: Who is asked; its mode is the caller's.
         click: A task of which every token counts.
     """
-    _, fall, places = _falls(vlm, click, click.without_target)
-    return float(fall[places[0]])
+    with torch.no_grad():
+        full, hidden = AnswerReader(vlm, [click.asked])(torch.stack([click.pixels, click.without_target]))
+    return float((full - hidden)[_falling(full - hidden)[0]])
 
 
-def _falls(
-    vlm: VisionLanguageModel, click: Click, hidden: Float[Tensor, "*shape"]
-) -> tuple[Float[Tensor, " T"], Float[Tensor, " T"], list[int]]:
-    """Probability of each token given the whole screenshot, how far it falls when something is hidden, and whose do."""
-    full, less = AnswerReader(vlm, [click.asked])(torch.stack([click.pixels, hidden]))
-    fall = full - less
-    return full, fall, (fall > SENSITIVE).nonzero().flatten().tolist() or [int(fall.argmax())]
+def _falling(fall: Float[Tensor, " T"]) -> list[int]:
+    return (fall > SENSITIVE).nonzero().flatten().tolist() or [int(fall.argmax())]
+
+
+def _read(vlm: VisionLanguageModel, shown: Sequence[tuple[Click, Float[Tensor, ...]]]) -> list[Float[Tensor, " _"]]:
+    found = []
+    for start in range(0, len(shown), TOGETHER):
+        some = shown[start : start + TOGETHER]
+        found += read_together(vlm, [click.asked for click, _ in some], [pixels for _, pixels in some])
+    return found
 
 
 def _has_pixels(box: tuple[float, float, float, float], image: Image.Image) -> bool:

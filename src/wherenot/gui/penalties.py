@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -12,11 +13,12 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from wherenot.gui.clicks import Click, Tokens, read_chosen
+from wherenot.data import GuiSample
+from wherenot.gui.clicks import TOGETHER, Click, Tokens, read_chosen
 from wherenot.gui.violation import Test, first_violation
 from wherenot.masking import show_elements
 from wherenot.methods.base import Terms
-from wherenot.models.answers import AnswerReader
+from wherenot.models.answers import AnswerReader, Asked, read_together
 from wherenot.models.vlm import VisionLanguageModel
 from wherenot.objective import EVALUATION
 from wherenot.regions import region_centres
@@ -27,17 +29,88 @@ from wherenot.token_score import TokenScore
 Form: TypeAlias = Literal["utility", "insertion", "deviation_redundancy", "constant"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Off:
+    """Evidence that is to become weaker: what is asked about which masked screenshots, and what that costs.
+
+    Attributes:
+        asked: The task's question, about the tokens that count.
+        shown: Masked copies of its screenshot.
+        loss: Turns the probabilities of the tokens given each copy into the penalty.
+    """
+
+    asked: Asked
+    shown: Float[Tensor, "N ..."]
+    loss: Callable[[Float[Tensor, "N T"]], Float[Tensor, ""]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a method found to penalise, without gradients yet.
+
+    Attributes:
+        aligned: Tasks that it looked at, after its gate.
+        off: What is off, a task each.
+    """
+
+    aligned: int
+    off: list[Off]
+
+
+def penalties_of(vlm: VisionLanguageModel, off: Sequence[Off]) -> Float[Tensor, " P"]:
+    """The penalty of each task, with gradients; different tasks share forwards. The mode of the model is the caller's.
+
+    Args:
+        vlm: Who is asked.
+        off: At least one.
+    """
+    rows = [(each.asked, copy) for each in off for copy in each.shown]
+    read: list[Tensor] = []
+    for start in range(0, len(rows), TOGETHER):
+        some = rows[start : start + TOGETHER]
+        read += read_together(vlm, [asked for asked, _ in some], [copy for _, copy in some])
+    losses = []
+    for each in off:
+        own, read = read[: len(each.shown)], read[len(each.shown) :]
+        losses.append(each.loss(torch.stack(own) if own else torch.zeros(0, 1, device=vlm.device)))
+    return torch.stack(losses)
+
+
 @runtime_checkable
 class AgentMethod(Protocol):
     """Anything training can add to an agent's task loss."""
 
-    def __call__(self, vlm: VisionLanguageModel, clicks: Sequence[Click], step: int) -> Terms:
-        """Return the terms for some tasks at 1-based optimizer step `step`; the model's mode is left as found."""
+    @property
+    def weight(self) -> float:
+        """Of the mean penalty of the tasks that are off."""
+        ...
+
+    @property
+    def interval(self) -> int:
+        """It acts at optimizer steps divisible by this, counted from 1."""
+        ...
+
+    def find(self, vlm: VisionLanguageModel, clicks: Sequence[Click], step: int) -> Found:
+        """Return what is to be penalised at optimizer step `step`; the model's mode is left as found."""
+        ...
+
+
+@runtime_checkable
+class Augmenting(AgentMethod, Protocol):
+    """A method that changes tasks before the model is trained on them, too."""
+
+    def augment(self, samples: Sequence[GuiSample], seed: tuple[int, ...]) -> list[GuiSample]:
+        """Return the tasks of a batch as the model is to see them; arguments stay as found.
+
+        Args:
+            samples: The batch.
+            seed: Of what is drawn, another one for each batch.
+        """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Penalty:
+class Penalty:
     """When a penalty acts, and on what.
 
     Args:
@@ -58,27 +131,36 @@ class _Penalty:
             raise ValueError(f"{type(self).__name__}: interval must be >= 1, got {self.interval}.")
 
     def __call__(self, vlm: VisionLanguageModel, clicks: Sequence[Click], step: int) -> Terms:
-        """Return the weighted mean of the penalties, in eval mode."""
+        """Return the weighted mean of the penalties at optimizer step `step`, in eval mode."""
         nothing = torch.zeros((), device=vlm.device)
         if step % self.interval:
             return Terms(nothing)
-        with evaluating(vlm.wrapped):
-            chosen = [read_chosen(vlm, click, self.tokens) for click in clicks]
-            right = [click for click, probabilities in chosen if float(probabilities.mean()) > self.right_above]
-            found = [penalty for click in right if (penalty := self.penalty(vlm, click)) is not None]
-        log = {"aligned": float(len(right)), "penalised": float(len(found))}
-        if not found:
+        found = self.find(vlm, clicks, step)
+        log = {"aligned": float(found.aligned), "penalised": float(len(found.off))}
+        if not found.off:
             return Terms(nothing, log)
-        loss = torch.stack(found).mean()
+        with evaluating(vlm.wrapped):
+            loss = penalties_of(vlm, found.off).mean()
         return Terms(self.weight * loss, {**log, "penalty": float(loss.detach())})
 
-    def penalty(self, vlm: VisionLanguageModel, click: Click) -> Float[Tensor, ""] | None:
-        """The penalty of one task, with gradients; None if there is nothing to penalise."""
+    @torch.no_grad()
+    def find(self, vlm: VisionLanguageModel, clicks: Sequence[Click], step: int) -> Found:
+        """Choose the tokens that count, leave out what is not right, and look for what is off, in eval mode."""
+        if not clicks:
+            return Found(0, [])
+        with evaluating(vlm.wrapped):
+            read = read_chosen(vlm, clicks, self.tokens)
+            right = [click for click, probabilities in read if float(probabilities.mean()) > self.right_above]
+            off = [each for click in right if (each := self.off(vlm, click, step)) is not None]
+        return Found(len(right), off)
+
+    def off(self, vlm: VisionLanguageModel, click: Click, step: int) -> Off | None:
+        """What is to be penalised in one task; None if nothing is."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvidencePenalty(_Penalty):
+class EvidencePenalty(Penalty):
     r"""The paper's: search the regions that carry the answer, and penalise the first that is off the target.
 
     Args:
@@ -101,53 +183,60 @@ class EvidencePenalty(_Penalty):
     tau: float = 0.15
     search: Search = Exact()
 
-    def penalty(self, vlm: VisionLanguageModel, click: Click) -> Float[Tensor, ""] | None:
-        """Search, test, penalise."""
+    def off(self, vlm: VisionLanguageModel, click: Click, step: int) -> Off | None:  # noqa: ARG002
+        """Search, and test."""
         count = int(click.labels.max()) + 1
         memo = Memo(TokenScore(AnswerReader(vlm, [click.asked]), click.pixels, click.layout, click.fill), [count])
         centres = [region_centres(torch.from_numpy(click.labels))]
         [ranking] = greedy_search(memo, EVALUATION, search=self.search, max_regions=self.max_regions, centres=centres)
         order = ranking.order.tolist()
-        if self.form == "deviation_redundancy":
-            return self._deviation_redundancy(vlm, click, order, count)
         regions = [click.labels == region for region in order]
-        off = first_violation(regions, click.target, test=self.test, tau=self.tau)
-        if off is None:
+        if self.form == "deviation_redundancy":
+            off = [first_violation([each], click.target, test=self.test, tau=self.tau) == 0 for each in regions]
+            prefixes = [order[: rank + 1] for rank in range(len(order))]
+            shown = with_and_without(click, prefixes)
+            return Off(asked=click.asked, shown=shown, loss=partial(_both, off)) if any(off) else None
+        first = first_violation(regions, click.target, test=self.test, tau=self.tau)
+        if first is None:
             return None
-        if self.form == "constant":
-            return torch.ones((), device=vlm.device)
-        [insertion, deletion] = self._readings(vlm, click, [[order[off]]], count)
-        return insertion if self.form == "insertion" else insertion + 1 - deletion
+        shown = with_and_without(click, [[order[first]]])
+        copies, loss = {"utility": (2, utility), "insertion": (1, _insertion), "constant": (0, _constant)}[self.form]
+        return Off(asked=click.asked, shown=shown[:copies], loss=loss)
 
-    def _deviation_redundancy(
-        self, vlm: VisionLanguageModel, click: Click, order: Sequence[int], count: int
-    ) -> Float[Tensor, ""] | None:
-        off = [
-            first_violation([click.labels == region], click.target, test=self.test, tau=self.tau) == 0
-            for region in order
-        ]
-        prefixes = [order[: rank + 1] for rank in range(len(order))]
-        readings = self._readings(vlm, click, prefixes, count)
-        values = [insertion + 1 - deletion for insertion, deletion in zip(readings[::2], readings[1::2], strict=True)]
-        terms = [values[0]] if off[0] else []
-        gains = zip(values[1:], values[:-1], off[1:], strict=True)
-        terms += [torch.relu(after - before.detach()) for after, before, is_off in gains if is_off]
-        return torch.stack(terms).sum() if terms else None
 
-    def _readings(
-        self, vlm: VisionLanguageModel, click: Click, subsets: Sequence[Sequence[int]], count: int
-    ) -> list[Float[Tensor, ""]]:
-        """For each subset the mean probability of the counted tokens given it alone, and given everything else."""
-        keep = torch.zeros(2 * len(subsets), count, dtype=torch.bool, device=vlm.device)
-        for row, subset in enumerate(subsets):
-            keep[2 * row, list(subset)] = True
-            keep[2 * row + 1] = ~keep[2 * row]
-        copies = show_elements(click.pixels, click.layout, keep, click.fill)
-        return list(AnswerReader(vlm, [click.asked], reuse=False)(copies).mean(1))
+def with_and_without(click: Click, subsets: Sequence[Sequence[int]]) -> Float[Tensor, "N ..."]:
+    """For each subset of regions the screenshot with it alone, and without it."""
+    keep = torch.zeros(2 * len(subsets), int(click.labels.max()) + 1, dtype=torch.bool, device=click.pixels.device)
+    for row, subset in enumerate(subsets):
+        keep[2 * row, list(subset)] = True
+        keep[2 * row + 1] = ~keep[2 * row]
+    return show_elements(click.pixels, click.layout, keep, click.fill)
+
+
+def utility(read: Float[Tensor, "2 T"]) -> Float[Tensor, ""]:
+    """What a region gives the answer, alone and by its absence, in [0, 2]: EAGLE's objective."""
+    return read[0].mean() + 1 - read[1].mean()
+
+
+def _insertion(read: Float[Tensor, "1 T"]) -> Float[Tensor, ""]:
+    return read[0].mean()
+
+
+def _constant(read: Float[Tensor, "0 _"]) -> Float[Tensor, ""]:
+    return read.new_ones(())
+
+
+def _both(off: Sequence[bool], read: Float[Tensor, "N T"]) -> Float[Tensor, ""]:
+    """Deviation of the first region, and what each further one adds, of those that are off."""
+    values = [utility(pair) for pair in read.split(2)]
+    terms = [values[0]] if off[0] else []
+    gains = zip(values[1:], values[:-1], off[1:], strict=True)
+    terms += [torch.relu(after - before.detach()) for after, before, is_off in gains if is_off]
+    return torch.stack(terms).sum()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Necessity(_Penalty):
+class Necessity(Penalty):
     r"""The answer must not survive without its target: penalise $q(V \setminus B)$. One forward, no search.
 
     Args:
@@ -157,15 +246,15 @@ class Necessity(_Penalty):
 
     form: Literal["probability", "log"] = "probability"
 
-    def penalty(self, vlm: VisionLanguageModel, click: Click) -> Float[Tensor, ""]:
-        """Hide the target and read the answer."""
-        return self._of(AnswerReader(vlm, [click.asked], reuse=False)(self.shown(vlm, click)[None])[0])
+    def off(self, vlm: VisionLanguageModel, click: Click, step: int) -> Off:  # noqa: ARG002
+        """Hide the target."""
+        return Off(asked=click.asked, shown=self.shown(vlm, click)[None], loss=self._of)
 
     def shown(self, vlm: VisionLanguageModel, click: Click) -> Float[Tensor, "*shape"]:  # noqa: ARG002
         """The screenshot without its target."""
         return click.without_target
 
-    def _of(self, probabilities: Float[Tensor, " T"]) -> Float[Tensor, ""]:
+    def _of(self, probabilities: Float[Tensor, "1 T"]) -> Float[Tensor, ""]:
         if self.form == "probability":
             return probabilities.mean()
         return -torch.log1p(-probabilities.clamp(max=1 - 1e-6)).mean()

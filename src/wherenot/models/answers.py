@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from wherenot.models.vlm import Encoding, VisionLanguageModel
@@ -70,7 +71,7 @@ class AnswerReader:
             raise ValueError("AnswerReader: all questions must be about the same image.")
         self._vlm, self._model, self._family = vlm, vlm.model, vlm.family
         self._asked = list(asked)
-        self._sequences = [self._sequence(each) for each in asked]
+        self._sequences = [_sequence(vlm, each) for each in asked]
         self._positions = [self._family.positions(self._model, inputs) for inputs in self._sequences]
         reuse = reuse and self._family.looks_back
         first = self._sequences[0]["input_ids"][0]
@@ -106,11 +107,6 @@ class AnswerReader:
             hidden, _ = self._run(index, start, None, pixels, here, keep=False)
             readings.append(self._read(index, hidden, start))
         return torch.cat(readings, dim=1)
-
-    def _sequence(self, each: Asked) -> Inputs:
-        # The last token that is read is not shown; nobody asks what follows it.
-        shown = torch.tensor(each.answer[: max(each.chosen)], dtype=torch.long, device=self._vlm.device)
-        return self._family.longer(each.encoding.inputs, shown)
 
     def _common(self, image_end: int) -> int:
         """How many tokens all sequences share, if these include the image; 0 where nothing is to be shared."""
@@ -159,7 +155,57 @@ class AnswerReader:
     def _read(self, index: int, hidden: Float[Tensor, "N S D"], start: int) -> Float[Tensor, "N T"]:
         each = self._asked[index]
         places = [each.encoding.num_tokens - 1 + place - start for place in each.chosen]
-        logits = self._family.logits(self._model, hidden[:, places])
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        targets = torch.tensor(each.targets, device=logits.device).expand(len(hidden), -1)
-        return logits.log_softmax(-1).gather(2, targets[..., None])[..., 0].exp()
+        targets = torch.tensor(each.targets, device=hidden.device).expand(len(hidden), -1)
+        return _probabilities(self._family.logits(self._model, hidden[:, places]), targets)
+
+
+def read_together(
+    vlm: VisionLanguageModel, asked: Sequence[Asked], pixels: Sequence[Float[Tensor, ...]]
+) -> list[Float[Tensor, " _"]]:
+    """Probabilities of the chosen tokens of answers about different images, in one forward.
+
+    The same numbers as `AnswerReader` gives for each question alone. With gradients, if they are on; the mode of the
+    model is the caller's.
+
+    Args:
+        vlm: The model.
+        asked: The questions; the same one several times for several masked copies.
+        pixels: What the model sees of the image of each: its ``pixel_values``.
+
+    Returns:
+        For each question the probability of each of its chosen tokens, in [0, 1].
+
+    Raises:
+        ValueError: If there is no question, or not as many images.
+    """
+    if not asked or len(asked) != len(pixels):
+        raise ValueError(
+            f"read_together: {len(asked)} questions and {len(pixels)} images; pass one each, at least one."
+        )
+    model, family = vlm.model, vlm.family
+    sequences = [_sequence(vlm, each) for each in asked]
+    positions = [family.positions(model, inputs) for inputs in sequences]
+    dtype = sequences[0]["pixel_values"].dtype
+    whole = family.together(
+        [{**inputs, "pixel_values": shown.to(dtype)} for inputs, shown in zip(sequences, pixels, strict=True)]
+    )
+    length = whole["input_ids"].shape[1]
+    together = torch.cat([F.pad(each, (0, length - each.shape[-1])) for each in positions], dim=-2)
+    hidden = model.model(**whole, position_ids=together, use_cache=False)[0]
+    rows = [row for row, each in enumerate(asked) for _ in each.chosen]
+    places = [each.encoding.num_tokens - 1 + place for each in asked for place in each.chosen]
+    targets = torch.tensor([target for each in asked for target in each.targets], device=hidden.device)
+    read = _probabilities(family.logits(model, hidden[rows, places]), targets)
+    return list(read.split([len(each.chosen) for each in asked]))
+
+
+def _sequence(vlm: VisionLanguageModel, each: Asked) -> Inputs:
+    # The last token that is read is not shown; nobody asks what follows it.
+    shown = torch.tensor(each.answer[: max(each.chosen)], dtype=torch.long, device=vlm.device)
+    return vlm.family.longer(each.encoding.inputs, shown)
+
+
+def _probabilities(logits: Float[Tensor, "*S V"], targets: Int[Tensor, "*S"]) -> Float[Tensor, "*S"]:
+    """Of the targets, by a softmax in float32 at least."""
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    return logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0].exp()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 Picture: TypeAlias = Image.Image | Sequence[Image.Image]
 """An image, or the frames of a film, which models see one after the other, as if they were several images."""
 
+_ANSWER = "wherenot"  # any word, to see what a chat template puts around it
 _BYTE = 256  # regions that one pass of the processor can tell apart
+_SIZES_KEPT = 7  # of images, of which nothing need be made twice
 _UNTOUCHED = {"do_rescale": False, "do_normalize": False, "resample": Image.Resampling.NEAREST}
 
 
@@ -36,10 +39,12 @@ class Encoding:
     Attributes:
         prompt: What was asked.
         inputs: What the processor made of it, a batch of one: ``input_ids``, ``pixel_values`` and the family's own.
+        system: What the system said before; None = nothing.
     """
 
     prompt: str
     inputs: Inputs
+    system: str | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -77,6 +82,7 @@ class VisionLanguageModel:
         self.model: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # pyright: ignore[reportCallIssue]
         self.processor: Any = processor
         self.wrapped = model
+        self._made: dict[tuple[Any, ...], Tensor] = {}
         probe = self._process(Image.new("RGB", (64, 64)), "?") if family is None else {}
         self.family = family or family_of(self.model, probe)
 
@@ -90,18 +96,22 @@ class VisionLanguageModel:
         """Name or path that the model was loaded from, or its family."""
         return self.model.config.name_or_path or self.model.config.model_type
 
-    def encode(self, image: Picture, prompt: str) -> Encoding:
+    def encode(
+        self, image: Picture, prompt: str, system: str | None = None, *, device: torch.device | str | None = None
+    ) -> Encoding:
         """Prepare an image and a prompt.
 
         Args:
             image: RGB, or frames of one size.
             prompt: What the user says; the chat template puts image and prompt where they belong.
+            system: What the system says before; None = what the chat template says by itself.
+            device: Where the inputs are to be; None = where the model is.
 
         Raises:
             ValueError: If the sequence has no token of an image, or more tokens than the model can take.
         """
-        inputs = self._process(image, prompt)
-        encoding = Encoding(prompt, {name: value.to(self.device) for name, value in inputs.items()})
+        inputs = self._process(image, prompt, system=system)
+        encoding = Encoding(prompt, {name: value.to(device or self.device) for name, value in inputs.items()}, system)
         if "pixel_values" not in inputs or not (inputs["input_ids"] == self.image_token).any():
             raise ValueError(
                 f"encode: the sequence made of the prompt {prompt!r} has no token of the image; the chat template of "
@@ -140,10 +150,10 @@ class VisionLanguageModel:
                 f"layout: label map of shape {labels.shape} for {what} of {frames[0].width} x {frames[0].height} px."
             )
         parts = np.split(labels, len(frames), axis=1)
-        low = self._carried([part % _BYTE for part in parts])
+        low = self._carried([part % _BYTE for part in parts]) if labels.max() else 0
         high = self._carried([part // _BYTE for part in parts]) if labels.max() >= _BYTE else 0
         # Padding is told by its colour: no processor pads with the next to black.
-        inside = self._carried([np.ones_like(part) for part in parts]) == 1
+        inside = self._of_size("inside", frames, lambda: self._carried([np.ones_like(part) for part in parts]) == 1)
         return torch.where(inside, high * _BYTE + low, -1)
 
     def filled(self, image: Picture, fill: FillName) -> Float[Tensor, "*shape"]:
@@ -159,11 +169,15 @@ class VisionLanguageModel:
         """
         means = self.processor.image_processor.image_mean or (0.5, 0.5, 0.5)
         red, green, blue = (round(255 * mean) for mean in means)
-        plain = [
-            Image.fromarray(fill_photograph(frame.convert("RGB"), fill, mean=(red, green, blue)))
-            for frame in frames_of(image)
-        ]
-        return self._process(plain, "?")["pixel_values"].to(self.device)
+
+        def make() -> Tensor:
+            plain = [
+                Image.fromarray(fill_photograph(frame.convert("RGB"), fill, mean=(red, green, blue)))
+                for frame in frames_of(image)
+            ]
+            return self._process(plain, "?")["pixel_values"].to(self.device)
+
+        return make() if fill == "blur" else self._of_size(fill, frames_of(image), make)
 
     def generate(self, encoding: Encoding, *, max_tokens: int = 128, pixels: Tensor | None = None) -> list[int]:
         """Greedily generate an answer: at each step the likeliest token, whatever the model's own settings are.
@@ -178,8 +192,7 @@ class VisionLanguageModel:
         """
         from transformers import GenerationConfig
 
-        own = self.model.generation_config
-        ends = own.eos_token_id if own.eos_token_id is not None else self.processor.tokenizer.eos_token_id
+        own, ends = self.model.generation_config, self.ends
         config = GenerationConfig(
             do_sample=False, num_beams=1, max_new_tokens=max_tokens, eos_token_id=ends, pad_token_id=own.pad_token_id
         )
@@ -187,8 +200,7 @@ class VisionLanguageModel:
         with torch.no_grad(), evaluating(self.wrapped), self.family.remembering_nothing(self.model):
             whole = self.model.generate(**inputs, generation_config=config)
         answer = whole[0, encoding.num_tokens :].tolist()
-        closing = ends if isinstance(ends, list) else [ends]
-        return answer[:-1] if answer and answer[-1] in closing else answer
+        return answer[:-1] if answer and answer[-1] in ends else answer
 
     def answer_ids(self, encoding: Encoding, answer: str) -> list[int]:
         """Token ids of an answer that a person gives.
@@ -226,18 +238,60 @@ class VisionLanguageModel:
         config = self.model.config
         return getattr(config, "image_token_id", None) or config.image_token_index
 
+    @property
+    def ends(self) -> list[int]:
+        """Ids of the tokens that end an answer."""
+        own = self.model.generation_config.eos_token_id
+        ends = own if own is not None else self.processor.tokenizer.eos_token_id
+        return ends if isinstance(ends, list) else [ends]
+
+    @cached_property
+    def frame(self) -> tuple[str, list[int]]:
+        """What the chat template puts before an answer, such as a blank, and the ids of what comes after it.
+
+        A model is trained on both. What comes after has an end in it: one is added where the template has none (LLaVA),
+        or the model would never learn to stop.
+
+        Raises:
+            ValueError: If the template does not write an answer word for word.
+        """
+        asked = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]
+        told = [*asked, {"role": "assistant", "content": [{"type": "text", "text": _ANSWER}]}]
+        opened = self.processor.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
+        whole = self.processor.apply_chat_template(told, tokenize=False)
+        before, found, after = whole.removeprefix(opened).partition(_ANSWER)
+        if not whole.startswith(opened) or not found:
+            raise ValueError(
+                f"frame: the chat template of {self.name} writes {whole!r} where it asks {opened!r}; an answer must "
+                "follow what asks for it, word for word."
+            )
+        ids = self.processor.tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
+        return before, ids if set(ids) & set(self.ends) else [*ids, self.ends[0]]
+
+    def _of_size(self, what: str, frames: Sequence[Image.Image], make: Callable[[], Tensor]) -> Tensor:
+        """What depends on nothing but the size of an image; made once for images of one size that follow each other."""
+        key = (what, self.device, *(frame.size for frame in frames))
+        if key not in self._made:
+            self._made = dict(list(self._made.items())[-_SIZES_KEPT:])
+            self._made[key] = make()
+        return self._made[key]
+
     def _carried(self, numbers: Sequence[Int[np.ndarray, "H W"]]) -> Int[Tensor, "*shape"]:
         """Images of numbers 0..255 on their way through the processor, untouched but for their geometry."""
         grey = [Image.fromarray(np.repeat(each.astype(np.uint8)[..., None], 3, axis=2)) for each in numbers]
         return self._process(grey, "?", _UNTOUCHED)["pixel_values"].to(self.device).long()
 
-    def _process(self, image: Picture, prompt: str, images: dict[str, Any] | None = None) -> Inputs:
+    def _process(
+        self, image: Picture, prompt: str, images: dict[str, Any] | None = None, system: str | None = None
+    ) -> Inputs:
         shown = [{"type": "image", "image": frame.convert("RGB")} for frame in frames_of(image)]
-        said = [*shown, {"type": "text", "text": prompt}]
+        turns: list[dict[str, Any]] = [{"role": "user", "content": [*shown, {"type": "text", "text": prompt}]}]
+        if system is not None:
+            turns.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
         try:
             with images_only():
                 made = self.processor.apply_chat_template(
-                    [{"role": "user", "content": said}],
+                    turns,
                     add_generation_prompt=True,
                     tokenize=True,
                     return_dict=True,

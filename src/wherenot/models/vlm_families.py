@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 Inputs = dict[str, Tensor]
 
@@ -55,6 +56,26 @@ class VlmFamily:
             else value
             for name, value in inputs.items()
         }
+
+    def together(self, several: Sequence[Inputs]) -> Inputs:
+        """The inputs of several different sequences, each a batch of one, as one batch.
+
+        Shorter sequences are filled up at their end, and hidden there; images with fewer tiles too.
+        """
+        lengths = [inputs["input_ids"].shape[1] for inputs in several]
+        whole = {}
+        for name, value in several[0].items():
+            values = [inputs[name] for inputs in several]
+            if _per_token(value, lengths[0]):
+                whole[name] = pad_sequence([each[0] for each in values], batch_first=True)
+            else:
+                # An axis of tiles, or the one on which patches of several images follow each other.
+                stacked = value.ndim > 1 and len(value) == 1 and name in ("pixel_values", "pixel_attention_mask")
+                if stacked and self.joins == 0 and len({each.shape for each in values}) > 1:
+                    whole[name] = pad_sequence([each[0] for each in values], batch_first=True)
+                else:
+                    whole[name] = torch.cat(values, dim=self.joins if name == "pixel_values" else 0)
+        return whole
 
     def positions(self, model: nn.Module, inputs: Inputs) -> Int[Tensor, "*P S"]:  # noqa: ARG002
         """Position of each token of one sequence, as the language model counts them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -200,10 +200,27 @@ def parse_config(content: Any, *, source: str = "the configuration") -> TrainCon
         >>> parse_config({"method": {"name": "log", "weight": 2}}).method.weight
         2.0
     """
+    return checked(TrainConfig, content, source)
+
+
+Config = TypeVar("Config")
+
+
+def checked(kind: type[Config], content: Any, source: str) -> Config:
+    """Check a nested dictionary against a dataclass.
+
+    Args:
+        kind: The dataclass.
+        content: What a file holds.
+        source: The file, for messages.
+
+    Raises:
+        ValueError: Naming every unknown key and every wrong value.
+    """
     if not isinstance(content, dict):
         raise ValueError(f"read_config: {source} must hold keys and values, it holds a {type(content).__name__}.")
     try:
-        return TypeAdapter(TrainConfig).validate_python(content)
+        return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {_say(e)}" for e in error.errors())
         raise ValueError(f"read_config: {source}: {problems}") from error

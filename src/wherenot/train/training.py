@@ -71,8 +71,8 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     )
     started = time.perf_counter()
     trainer = _trainer(config, folder, dataset, model, classifier.preprocess, method, quiet)
-    checkpoint = _last_whole_checkpoint(folder.path / "checkpoints")
-    with _quiet_transformers():
+    checkpoint = last_whole_checkpoint(folder.path / "checkpoints")
+    with quiet_transformers():
         trainer.train(resume_from_checkpoint=checkpoint)
     classifier.save(folder.path / "model")
     # The seconds of a run that went on from a checkpoint are those of its last part.
@@ -105,7 +105,7 @@ def _classifier(config: TrainConfig, classes: Sequence[str]) -> Classifier:
     return classifier
 
 
-def _last_whole_checkpoint(folder: Path) -> str | None:
+def last_whole_checkpoint(folder: Path) -> str | None:
     """Where to go on; a checkpoint whose writing was cut short lacks its last file, and is removed."""
     for checkpoint in folder.glob("checkpoint-*"):
         state = checkpoint / TRAINER_STATE_NAME
@@ -115,7 +115,7 @@ def _last_whole_checkpoint(folder: Path) -> str | None:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Only errors from transformers' own log; what a user wants to know is in the progress bar."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()

@@ -1,0 +1,181 @@
+"""Training on top of `trl.SFTTrainer`: a mixin that adds a method to the training of an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+from trl import SFTTrainer
+
+from wherenot.gui.clicks import Click
+from wherenot.gui.penalties import AgentMethod, Off, penalties_of
+from wherenot.models.vlm import VisionLanguageModel
+from wherenot.scoring import evaluating
+from wherenot.train.agents.collating import Task
+
+
+class AgentMethodMixin:
+    """Adds a method's penalties to the task loss of a `SFTTrainer`: put it before the trainer class.
+
+    Batches bring ``tasks``, a list of `Task` (`AgentCollator`); the model never sees it. What is to be penalised is
+    found before an optimizer step, in all its batches on all ranks, so that the loss is the mean over the step's tasks
+    that are off, however these are cut into batches and dealt to ranks. Its forwards ask the model itself, not its
+    wrapper for several ranks: there is one backward, in which the wrapper sees the sum of both gradients, also on a
+    rank that has nothing to penalise.
+
+    Attributes:
+        method: What is added; None adds nothing.
+        vlm: The model that trains, to be asked about masked screenshots.
+        prepare: Prepares a task for the method; None for one that has no target.
+        on_terms: Called with the step and the diagnostics of each step on which the method acted.
+    """
+
+    method: AgentMethod | None = None
+    vlm: VisionLanguageModel | None = None
+    prepare: Callable[[Task], Click | None] | None = None
+    on_terms: Callable[[int, dict[str, float]], None] | None = None
+    _acting: dict[str, float] | None = None  # what is known of the acting step so far, and batches yet to come
+    _batches_left = 0
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
+        """The batches of an optimizer step, with what is to be penalised in each."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)  # pyright: ignore[reportAttributeAccessIssue]
+        step = self.state.global_step + 1  # pyright: ignore[reportAttributeAccessIssue]
+        self._acting = None
+        if self.method is not None and batches and step % self.method.interval == 0:
+            self._acting, self._batches_left = self._find(batches, step), len(batches)
+        return batches, items
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Task loss plus the penalties; during evaluation the task loss alone."""
+        inputs = dict(inputs)
+        inputs.pop("tasks", None)
+        off: Sequence[Off] = inputs.pop("off", ())
+        found = super().compute_loss(  # pyright: ignore[reportAttributeAccessIssue]
+            model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
+        )
+        if self._acting is None or not model.training:
+            return found
+        loss, outputs = found if return_outputs else (found, None)
+        penalty = self._penalty(off) if off else loss.new_zeros(())
+        self._note(loss.detach(), penalty.detach(), scaled=self._is_scaled(num_items_in_batch))
+        assert self.method is not None
+        weight = self.method.weight / max(1.0, self._acting["penalised"])
+        # Ranks average their gradients, and the trainer divides by the batches of a step unless the loss is scaled.
+        weight *= self.accelerator.num_processes  # pyright: ignore[reportAttributeAccessIssue]
+        weight *= 1 if self._is_scaled(num_items_in_batch) else self.current_gradient_accumulation_steps  # pyright: ignore[reportAttributeAccessIssue]
+        loss = loss + weight * penalty
+        return (loss, outputs) if return_outputs else loss
+
+    def _find(self, batches: list[Any], step: int) -> dict[str, float]:
+        """Leave what is to be penalised with each batch, and count over all ranks."""
+        assert self.method is not None
+        assert self.vlm is not None
+        assert self.prepare is not None
+        counts = torch.zeros(2, device=self.vlm.device)
+        with self.accelerator.autocast():  # pyright: ignore[reportAttributeAccessIssue]
+            for batch in batches:
+                clicks = [click for task in batch["tasks"] if (click := self.prepare(task)) is not None]
+                found = self.method.find(self.vlm, clicks, step)
+                batch["off"] = found.off
+                counts += torch.tensor([found.aligned, len(found.off)], device=counts.device)
+        aligned, penalised = self.accelerator.reduce(counts, "sum").tolist()  # pyright: ignore[reportAttributeAccessIssue]
+        return {"aligned": aligned, "penalised": penalised, "penalty": 0.0, "task_loss": 0.0}
+
+    def _penalty(self, off: Sequence[Off]) -> Tensor:
+        """The sum of the penalties of a batch."""
+        assert self.vlm is not None
+        with (
+            self.accelerator.autocast(),  # pyright: ignore[reportAttributeAccessIssue]
+            evaluating(self.vlm.wrapped),
+            recomputing(self.vlm.model),
+        ):
+            return penalties_of(self.vlm, off).sum()
+
+    def _is_scaled(self, num_items: Tensor | int | None) -> bool:
+        """Whether the task loss is a part of the step's mean, not the mean of its batch."""
+        if self.loss_is_scaled_for_ga is not None:  # pyright: ignore[reportAttributeAccessIssue]
+            return self.loss_is_scaled_for_ga  # pyright: ignore[reportAttributeAccessIssue]
+        return self.model_accepts_loss_kwargs and num_items is not None  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _note(self, loss: Tensor, penalty: Tensor, *, scaled: bool) -> None:
+        """Add a batch to what is known of the step; with the last one, tell."""
+        assert self._acting is not None
+        part = 1.0 if scaled else 1.0 / self.current_gradient_accumulation_steps  # pyright: ignore[reportAttributeAccessIssue]
+        self._acting["task_loss"] += float(loss) * part
+        self._acting["penalty"] += float(penalty)
+        self._batches_left -= 1
+        if self._batches_left:
+            return
+        known = torch.tensor([self._acting["task_loss"], self._acting["penalty"]], device=loss.device)
+        task_loss, penalty_sum = self.accelerator.reduce(known, "sum").tolist()  # pyright: ignore[reportAttributeAccessIssue]
+        told = {
+            "task_loss": task_loss / self.accelerator.num_processes,  # pyright: ignore[reportAttributeAccessIssue]
+            "aligned": self._acting["aligned"],
+            "penalised": self._acting["penalised"],
+        }
+        if told["penalised"]:
+            told["penalty"] = penalty_sum / told["penalised"]
+        if self.on_terms is not None:
+            self.on_terms(self.state.global_step + 1, told)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@contextmanager
+def recomputing(model: nn.Module) -> Iterator[None]:
+    """Let layers that recompute their activations do so in eval mode, too, if the model is trained that way.
+
+    They would otherwise keep all activations, since they recompute in train mode alone; and what they recompute during
+    backward, back in train mode, would be something else as soon as there is dropout.
+
+    Args:
+        model: In eval mode.
+    """
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing
+    ]
+    before = [layer._gradient_checkpointing_func for layer in layers]
+    for layer, checkpoint in zip(layers, before, strict=True):
+        layer._gradient_checkpointing_func = partial(_checkpointed, layer, checkpoint)
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer, checkpoint in zip(layers, before, strict=True):
+            layer._gradient_checkpointing_func = checkpoint
+            layer.training = False
+
+
+def _checkpointed(layer: nn.Module, checkpoint: Any, forward: Callable[..., Any], *inputs: Any) -> Any:
+    def in_eval(*given: Any) -> Any:
+        with evaluating(layer):
+            return forward(*given)
+
+    return checkpoint(in_eval, *inputs)
+
+
+class AgentTrainer(AgentMethodMixin, SFTTrainer):
+    """`SFTTrainer` with a method; a step's loss is the mean over its tokens for every family.
+
+    For some families (Qwen2.5-VL among them) transformers does not count the tokens of a step, and the loss would be a
+    mean of its batches' means, whatever their lengths. `SFTTrainer` divides by the count itself, if there is one.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.model_accepts_loss_kwargs = True
+
+    def _send_telemetry(self) -> None:
+        """Nothing about a run leaves the machine."""

@@ -1,0 +1,199 @@
+"""One training run of an agent: from a configuration to a run folder with a model in it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from datasets import Dataset as Rows
+from transformers import TrainerCallback, set_seed
+from transformers.trainer_callback import PrinterCallback
+from trl import SFTConfig
+
+from wherenot.data import Dataset, GuiSample
+from wherenot.gui.penalties import AgentMethod
+from wherenot.models.vlm import VisionLanguageModel, load_vlm
+from wherenot.progress import progress_bar
+from wherenot.run import RunFolder
+from wherenot.train.agents.collating import KEPT_BYTES, AgentCollator
+from wherenot.train.agents.config import AgentTrainConfig
+from wherenot.train.agents.lora import attach, summary
+from wherenot.train.agents.recipe import build_agent_method, click_preparer
+from wherenot.train.agents.records import agent_data
+from wherenot.train.agents.trainer import AgentTrainer
+from wherenot.train.agents.validation import click_summary, validated
+from wherenot.train.config import config_dict
+from wherenot.train.progress import TrainingProgress
+from wherenot.train.training import last_whole_checkpoint, quiet_transformers
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None = None, quiet: bool = False) -> Path:
+    """Fine-tune an agent as configured, into a run folder.
+
+    Writes ``run.json``, ``steps.jsonl`` (losses and diagnostics as they come), ``validation.jsonl`` (what the agent
+    said to each task of the validation split), ``metrics.json`` (how well it clicks there) and ``model/``: its
+    adapter or weights, and its processor, which `load_vlm` loads. Interrupted and called again with the same
+    configuration it goes on from the last whole checkpoint. Started by ``accelerate launch`` it trains on several
+    devices.
+
+    Args:
+        config: What to train.
+        out: The run folder.
+        dataset: The data, if already read; None reads ``config.data``.
+        quiet: Show no progress.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        ValueError: For data, options, a model or a folder that cannot be used; each is named.
+    """
+    _check(config)
+    state = PartialState()
+    folder = RunFolder(out)
+    dataset = agent_data(config, dataset)
+    method = build_agent_method(config.method, config.seed)
+    set_seed(config.seed)
+    vlm, layers = attach(_loaded(config), config.lora)
+    trainable = sum(weight.numel() for weight in vlm.wrapped.parameters() if weight.requires_grad)
+    with state.main_process_first():
+        if (folder.read("metrics.json") or {}).get("finished"):
+            return folder.path
+        if state.is_main_process:
+            folder.begin(
+                "train", config.title, config_dict(config), model=config.model, data=config.data, seed=config.seed,
+                adapted=layers, trainable=trainable, rejected=[vars(rejected) for rejected in dataset.rejected],
+            )  # fmt: skip
+    if not quiet and state.is_main_process:
+        print(f"trains {trainable:,} weights: {summary(layers) if layers else 'all'}")
+    started = time.perf_counter()
+    trainer = _trainer(config, folder, dataset, vlm, method, quiet=quiet)
+    checkpoint = last_whole_checkpoint(folder.path / "checkpoints")
+    with quiet_transformers():
+        trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.perf_counter() - started
+    records = _validate(config, dataset, vlm, state, quiet=quiet)
+    if state.is_main_process:
+        _save(vlm, folder.path / "model")
+        # The seconds of a run that went on from a checkpoint are those of its last part.
+        folder.amend(seconds=round(seconds, 2), resumed=checkpoint is not None, steps=trainer.state.global_step)
+        (folder.path / "validation.jsonl").unlink(missing_ok=True)
+        folder.append("validation.jsonl", *records)
+        folder.write("metrics.json", {"finished": True, "validation": click_summary(records), "warnings": []})
+        shutil.rmtree(folder.path / "checkpoints")
+    state.wait_for_everyone()
+    return folder.path
+
+
+def _check(config: AgentTrainConfig) -> None:
+    if not config.model:
+        raise ValueError("train: no model; name one with model: in the file, or --set.model.")
+    if config.optimization.precision == "fp16" and not torch.accelerator.is_available():
+        raise ValueError("train: precision fp16 needs a GPU; add --set.optimization.precision fp32 (or bf16).")
+
+
+def _loaded(config: AgentTrainConfig) -> VisionLanguageModel:
+    full = config.lora.scope == "full"
+    vlm = load_vlm(
+        _absolute(config.model), device="cpu", precision=_DTYPES["fp32" if full else config.optimization.precision]
+    )
+    if hasattr(vlm.model, "peft_config"):
+        raise ValueError(f"train: {config.model} is an adapter; merge it into its model first, or train that one.")
+    return vlm
+
+
+def _absolute(model: str) -> str:
+    """An adapter remembers where its model is; a relative path would hold in one folder only."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
+
+
+def _trainer(
+    config: AgentTrainConfig,
+    folder: RunFolder,
+    dataset: Dataset,
+    vlm: VisionLanguageModel,
+    method: AgentMethod | None,
+    *,
+    quiet: bool,
+) -> AgentTrainer:
+    plan = config.optimization
+    checkpoints = folder.path / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    samples = _tasks(dataset, "train")
+    arguments = SFTConfig(
+        output_dir=str(checkpoints),
+        max_steps=plan.steps,
+        per_device_train_batch_size=plan.batch_size,
+        gradient_accumulation_steps=plan.accumulation,
+        learning_rate=plan.learning_rate,
+        weight_decay=plan.weight_decay,
+        lr_scheduler_type=plan.schedule if plan.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=round(plan.warmup_frac * plan.steps),
+        fp16=plan.precision == "fp16",
+        bf16=plan.precision == "bf16",
+        gradient_checkpointing=plan.gradient_checkpointing,
+        use_cpu=not torch.accelerator.is_available(),
+        max_length=None,  # images are not to be cut
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        eval_strategy="no",
+        save_strategy="steps",
+        save_steps=plan.save_every,
+        save_total_limit=2,
+        logging_strategy="steps",
+        logging_steps=10,
+        logging_nan_inf_filter=False,  # it would log a mean of other steps for a loss that is no number
+        dataloader_num_workers=plan.workers,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=True,
+        report_to="none",
+        seed=config.seed,
+    )
+    trainer = AgentTrainer(
+        model=vlm.wrapped,
+        args=arguments,
+        train_dataset=Rows.from_dict({"row": list(range(len(samples)))}),
+        data_collator=AgentCollator(
+            vlm, samples, method, seed=config.seed, keep_bytes=KEPT_BYTES // max(1, plan.workers)
+        ),
+        processing_class=vlm.processor,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.vlm, trainer.method = vlm, method
+    if method is not None:
+        trainer.prepare = click_preparer(config.method, vlm)
+    if trainer.is_world_process_zero():
+        progress: TrainerCallback = TrainingProgress(folder, config.title, quiet=quiet)
+        trainer.add_callback(progress)
+        trainer.on_terms = lambda step, terms: folder.append("steps.jsonl", {"step": step, **terms})
+    return trainer
+
+
+def _tasks(dataset: Dataset, split: str) -> list[GuiSample]:
+    return [sample for sample in dataset.split(split).samples if isinstance(sample, GuiSample)]
+
+
+def _validate(
+    config: AgentTrainConfig, dataset: Dataset, vlm: VisionLanguageModel, state: PartialState, *, quiet: bool
+) -> list[dict[str, Any]]:
+    """Each process takes its share of the tasks."""
+    samples = _tasks(dataset, "validation")
+    own = samples[state.process_index :: state.num_processes]
+    with progress_bar(quiet=quiet or not state.is_main_process) as bar:
+        task = bar.add_task("validate", total=len(own), note="")
+        records = validated(vlm, own, max_tokens=config.max_tokens, on_task=lambda: bar.advance(task))
+    found = {record["id"]: record for record in gather_object(records)}
+    return [found[sample.id] for sample in samples]
+
+
+def _save(vlm: VisionLanguageModel, folder: Path) -> None:
+    wrapped: Any = vlm.wrapped
+    wrapped.save_pretrained(folder)
+    vlm.processor.save_pretrained(folder)
