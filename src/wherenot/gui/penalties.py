@@ -272,7 +272,7 @@ class Paste(Necessity):
         others = [
             (round(box[0]), round(box[1]), round(box[2]), round(box[3]))
             for box in (element.box for element in click.sample.elements() if element.visible)
-            if not _meets(box, (left, top, right, bottom))
+            if not meets(box, (left, top, right, bottom))
         ]
         others = [box for box in others if box[0] < box[2] and box[1] < box[3]]
         if not others:
@@ -283,5 +283,6 @@ class Paste(Necessity):
         return vlm.encode(Image.fromarray(pixels), click.asked.encoding.prompt).inputs["pixel_values"]
 
 
-def _meets(box: Sequence[int | float], other: Sequence[int | float]) -> bool:
+def meets(box: Sequence[int | float], other: Sequence[int | float]) -> bool:
+    """Whether two boxes have a pixel in common."""
     return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]

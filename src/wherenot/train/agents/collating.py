@@ -14,6 +14,7 @@ from wherenot.gui.clicks import asked_whole
 from wherenot.gui.penalties import Augmenting
 from wherenot.models.answers import Asked
 from wherenot.models.vlm import VisionLanguageModel
+from wherenot.train.agents.records import shrunk
 
 KEPT_BYTES = 2**30
 _IGNORED = -100  # label of a token that is not learned
@@ -24,7 +25,7 @@ class Task:
     """A task as a trainer and a method want it.
 
     Attributes:
-        sample: The task.
+        sample: The task, with its screenshot as small as the model gets it.
         asked: Its screenshot, prompt and right answer, about all tokens of the answer.
     """
 
@@ -45,6 +46,7 @@ class AgentCollator:
     Args:
         vlm: Whose processor is used.
         samples: All tasks; a batch names some by their places, ``{"row": place}``.
+        max_side: Longest side of a screenshot in pixels (`shrunk`).
         method: Changes tasks first, if it is `Augmenting`.
         seed: Of these changes; a batch's depend on this and on what is in it alone.
         keep_bytes: Encoded tasks are kept until they take so much memory.
@@ -52,6 +54,7 @@ class AgentCollator:
 
     vlm: VisionLanguageModel
     samples: Sequence[GuiSample]
+    max_side: int = 1120
     method: Any = None
     seed: int = 0
     keep_bytes: int = KEPT_BYTES
@@ -80,7 +83,8 @@ class AgentCollator:
 
     def task(self, sample: GuiSample) -> Task:
         """Encode a task."""
-        encoding = self.vlm.encode(sample.read_image(), sample.prompt, sample.system, device="cpu")
+        sample, image = shrunk(sample, self.max_side)
+        encoding = self.vlm.encode(image, sample.prompt, sample.system, device="cpu")
         answer = self.vlm.answer_ids(encoding, self.vlm.frame[0] + (sample.right or ""))
         return Task(sample, asked_whole(encoding, answer))
 

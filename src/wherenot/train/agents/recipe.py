@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from wherenot.gui.clicks import Click, prepare_click
-from wherenot.gui.penalties import AgentMethod, EvidencePenalty, Necessity, Paste
+from wherenot.gui.controls import RandomRegions, Swap
+from wherenot.gui.penalties import AgentMethod, EvidencePenalty, Necessity, Paste, Penalty
 from wherenot.masking import FillName
 from wherenot.models.answers import Asked
 from wherenot.models.vlm import Encoding, VisionLanguageModel
@@ -22,6 +23,8 @@ _METHODS: dict[AgentMethodName, Any] = {
     "paper": EvidencePenalty(),
     "necessity": Necessity(),
     "paste": Paste(),
+    "random_regions": RandomRegions(),
+    "swap": Swap(),
 }
 _FORMS = {"paper": ("utility", "insertion", "deviation_redundancy", "constant"), "": ("probability", "log")}
 _ELSEWHERE = "slico:50"  # how screenshots without elements are cut
@@ -38,10 +41,11 @@ def agent_method_options(name: AgentMethodName) -> frozenset[str]:
     """
     if name == "sft":
         return frozenset()
-    known = {option.name for option in fields(_METHODS[name])} - {"seed"}
-    known |= {"fill"} if "right_above" in known else set()
-    known |= {"partition"} if "test" in known else set()
-    return frozenset(known)
+    method = _METHODS[name]
+    known = {option.name for option in fields(method)}
+    if isinstance(method, Penalty):
+        known |= {"fill", "partition"} if "test" in known else {"fill"}
+    return frozenset(known & {option.name for option in fields(AgentMethodConfig)})
 
 
 def build_agent_method(config: AgentMethodConfig, seed: int) -> AgentMethod | None:

@@ -16,7 +16,7 @@ from wherenot.train.agents.config import AgentTrainConfig
 
 
 def agent_data(config: AgentTrainConfig, dataset: Dataset | None = None) -> Dataset:
-    """The data of a training run as it is used: limited, shrunk, with a validation split, answers as they are learned.
+    """The data of a training run as it is used: limited, with a validation split, answers as they are learned.
 
     Args:
         config: Data, seed, how many tasks per split, and the share to hold out where there is no validation split.
@@ -46,40 +46,51 @@ def agent_data(config: AgentTrainConfig, dataset: Dataset | None = None) -> Data
     return replace(dataset, samples=tuple(learned))
 
 
-def as_learned(sample: GuiSample, max_side: int, *, thought: bool) -> GuiSample:
-    """A task with its screenshot shrunk, and its answer with or without the thought.
+def without_thought(sample: GuiSample) -> GuiSample:
+    """The task with an answer that acts and says nothing of why.
+
+    Example:
+        >>> task = GuiSample("a", 0, "train", None, lambda: None, lambda: None, "Tap.", thought="There.",
+        ...     right='{"thought":"There.","POINT":[125,300]}')
+        >>> without_thought(task).right
+        '{"POINT":[125,300]}'
+    """
+    if sample.right is None:
+        return sample
+    said = {key: value for key, value in json.loads(sample.right).items() if key != "thought"}
+    return replace(sample, right=write_compact(**said), thought=None)
+
+
+def shrunk(sample: GuiSample, max_side: int) -> tuple[GuiSample, Image.Image]:
+    """A task as the model gets it, with its screenshot no larger than it may be, and that screenshot.
 
     Places in the answer are shares of the screen and stay; the target and the elements shrink with the screenshot.
 
     Args:
-        sample: With a right answer.
+        sample: The task.
         max_side: Longest side of the screenshot in pixels.
-        thought: Whether the answer keeps its thought.
 
     Example:
         >>> image = Image.new("RGB", (200, 100))
-        >>> task = GuiSample("a", 0, "train", None, lambda: image, lambda: None, "Tap.", box=(0.0, 20.0, 50.0, 40.0),
-        ...     right='{"thought":"There.","POINT":[125,300]}')
-        >>> small = as_learned(task, 100, thought=False)
-        >>> small.read_image().size, small.box, small.right
-        ((100, 50), (0.0, 10.0, 25.0, 20.0), '{"POINT":[125,300]}')
+        >>> task = GuiSample("a", 0, "train", None, lambda: image, lambda: None, "Tap.", box=(0.0, 20.0, 50.0, 40.0))
+        >>> small, screenshot = shrunk(task, 100)
+        >>> screenshot.size, small.box
+        ((100, 50), (0.0, 10.0, 25.0, 20.0))
     """
-    if not thought and sample.right is not None:
-        said = {key: value for key, value in json.loads(sample.right).items() if key != "thought"}
-        sample = replace(sample, right=write_compact(**said), thought=None)
-    image = sample.read_image()
+    image = sample.read_image().convert("RGB")
     factor = max_side / max(image.size)
     if factor >= 1:
-        return sample
+        return sample, image
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
     scale = (size[0] / image.width, size[1] / image.height)
-    return replace(
+    small = replace(
         sample,
         read_image=partial(_small_image, sample.read_image, size),
         read_prior=partial(_small_prior, sample.read_prior, size),
         elements=partial(_small_elements, sample.elements, scale),
         box=None if sample.box is None else _scaled(sample.box, scale),
     )
+    return small, image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _small_image(read: Callable[[], Image.Image], size: tuple[int, int]) -> Image.Image:

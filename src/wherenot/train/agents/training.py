@@ -161,7 +161,7 @@ def _trainer(
         args=arguments,
         train_dataset=Rows.from_dict({"row": list(range(len(samples)))}),
         data_collator=AgentCollator(
-            vlm, samples, method, seed=config.seed, keep_bytes=KEPT_BYTES // max(1, plan.workers)
+            vlm, samples, config.max_side, method, seed=config.seed, keep_bytes=KEPT_BYTES // max(1, plan.workers)
         ),
         processing_class=vlm.processor,
     )
@@ -188,7 +188,9 @@ def _validate(
     own = samples[state.process_index :: state.num_processes]
     with progress_bar(quiet=quiet or not state.is_main_process) as bar:
         task = bar.add_task("validate", total=len(own), note="")
-        records = validated(vlm, own, max_tokens=config.max_tokens, on_task=lambda: bar.advance(task))
+        records = validated(
+            vlm, own, max_side=config.max_side, max_tokens=config.max_tokens, on_task=lambda: bar.advance(task)
+        )
     found = {record["id"]: record for record in gather_object(records)}
     return [found[sample.id] for sample in samples]
 

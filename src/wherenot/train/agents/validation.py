@@ -14,12 +14,14 @@ from wherenot.gui.coordinates import CONVENTIONS
 from wherenot.gui.judging import judge
 from wherenot.metrics import click_rates
 from wherenot.models.vlm import VisionLanguageModel
+from wherenot.train.agents.records import shrunk
 
 
 def validated(
     vlm: VisionLanguageModel,
     samples: Sequence[GuiSample],
     *,
+    max_side: int,
     max_tokens: int,
     on_task: Callable[[], None] | None = None,
 ) -> list[dict[str, Any]]:
@@ -28,6 +30,7 @@ def validated(
     Args:
         vlm: The agent; it speaks AgentCPM-GUI's format in thousandths of the screen, as the data do.
         samples: The tasks.
+        max_side: Longest side of the screenshots that it sees, in pixels; distances are those of the whole ones.
         max_tokens: Longest answer.
         on_task: Called after each.
 
@@ -37,10 +40,10 @@ def validated(
     codec, scale = CODECS["agentcpm"], CONVENTIONS["0-1000"].scale()
     records = []
     for sample in samples:
-        image = sample.read_image()
-        encoding = vlm.encode(image, sample.prompt, sample.system)
+        whole = sample.read_image()
+        encoding = vlm.encode(shrunk(sample, max_side)[1], sample.prompt, sample.system)
         said = vlm.text(vlm.generate(encoding, max_tokens=max_tokens)).strip()
-        judged = judge(sample, said, (image.height, image.width), codec=codec, scale=scale)
+        judged = judge(sample, said, (whole.height, whole.width), codec=codec, scale=scale)
         action = judged.reply.action
         records.append(
             {
@@ -51,7 +54,7 @@ def validated(
                 "faults": list(judged.reply.faults),
                 "clicked": action.point if action is not None and action.kind == "click" else None,
                 "box": sample.box,
-                "size": (image.height, image.width),
+                "size": (whole.height, whole.width),
             }
         )
         if on_task is not None:
