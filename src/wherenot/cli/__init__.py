@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import OmitSubcommandPrefixes, subcommand
@@ -16,13 +16,13 @@ from wherenot.cli.bench import Bench, BenchMllm, BenchSearch
 from wherenot.cli.data import Data, DataCheck, DataConvert, DataMake
 from wherenot.cli.explain import Demo, Explain
 from wherenot.cli.screens import Screens
-from wherenot.cli.train import Reproduce, Train
+from wherenot.cli.train import Reproduce, Train, TrainAgent
 from wherenot.experiments.recipes import RECIPES
-from wherenot.train.config import read_config
+from wherenot.train.agents.config import AgentTrainConfig, read_any_config
 
 __all__ = [
     "Advise", "Audit", "Bench", "BenchMllm", "BenchSearch", "Compare", "Data", "DataCheck", "DataConvert", "DataMake",
-    "Demo", "Explain", "Reproduce", "Screens", "Train", "main",
+    "Demo", "Explain", "Reproduce", "Screens", "Train", "TrainAgent", "main",
 ]  # fmt: skip
 
 _HINT = "wherenot COMMAND --help explains a command; wherenot --version prints the version."
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 Annotated[Demo, subcommand("demo")]
                 | Annotated[Explain, subcommand("explain")]
                 | Annotated[Audit, subcommand("audit")]
-                | Annotated[Train, _train_subcommand(arguments)]
+                | _train_subcommand(arguments)
                 | Annotated[Compare, subcommand("compare")]
                 | Annotated[Bench, subcommand("bench")]
                 | Annotated[Data, subcommand("data")]
@@ -64,10 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _train_subcommand(arguments: list[str]) -> object:
+def _train_subcommand(arguments: list[str]) -> Any:
     """``train``, with the values of the file or recipe it names as the defaults that --set changes."""
     if arguments[:1] == ["train"] and len(arguments) > 1 and not arguments[1].startswith("-"):
         path = Path(arguments[1])
-        config = RECIPES.get(arguments[1]) or read_config(path, RECIPES)
-        return subcommand("train", default=Train(config=path, set=config))
-    return subcommand("train")
+        config = RECIPES.get(arguments[1]) or read_any_config(path, RECIPES)
+        if isinstance(config, AgentTrainConfig):
+            return Annotated[TrainAgent, subcommand("train", default=TrainAgent(config=path, set=config))]
+        return Annotated[Train, subcommand("train", default=Train(config=path, set=config))]
+    return Annotated[Train, subcommand("train")]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from wherenot.train.agents.config import AgentTrainConfig
 from wherenot.train.config import MethodName, TrainConfig
 
 
@@ -16,7 +17,8 @@ class Train:
     """Train a classifier, plainly or with a method that keeps its evidence on the prior.
 
     The configuration is a YAML file; every value in it can be changed with --set. Goes on from the last whole epoch
-    when called again with the same configuration.
+    when called again with the same configuration. A file with task: agent in it trains a GUI agent; put it before
+    --help to see what it takes.
 
     Try:
       wherenot train decoy.yaml
@@ -27,6 +29,27 @@ class Train:
     config: Positional[Path]
     """YAML file with the configuration, or a recipe (docs/models.md lists them); it comes right after the command."""
     set: TrainConfig = field(default_factory=TrainConfig)
+    """Changes to the configuration."""
+    out: Path | None = None
+    """Run folder; left out, runs/NAME-SEED."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainAgent:
+    """Fine-tune a GUI agent, plainly or with a method that keeps its evidence on the target.
+
+    The configuration is a YAML file with task: agent in it; every value in it can be changed with --set. Goes on from
+    the last checkpoint when called again with the same configuration (docs/agents.md).
+
+    Try:
+      wherenot train agent.yaml
+      wherenot train agent.yaml --set.method.name sft --set.seed 1 --out runs/sft-1
+      accelerate launch -m wherenot train agent.yaml
+    """
+
+    config: Positional[Path]
+    """YAML file with the configuration; it comes right after the command."""
+    set: AgentTrainConfig = field(default_factory=AgentTrainConfig)
     """Changes to the configuration."""
     out: Path | None = None
     """Run folder; left out, runs/NAME-SEED."""

@@ -24,6 +24,10 @@ def run(command: object) -> None:
             from wherenot.commands.train import run_train
 
             run_train(command)
+        case cli.TrainAgent():
+            from wherenot.commands.train import run_train_agent
+
+            run_train_agent(command)
         case cli.Compare():
             from wherenot.commands.audit import run_compare
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -22,6 +24,31 @@ def run_train(command: cli.Train) -> None:
     out = train(config, command.out or Path("runs") / f"{config.title}-{config.seed}")
     warn(config.title, read_warnings(out))
     console.print(f"model: {out / 'model'}", soft_wrap=True)
+
+
+def run_train_agent(command: cli.TrainAgent) -> None:
+    """Train an agent, and say where it is and how well it clicks."""
+    try:
+        from wherenot.train.agents.training import train_agent
+    except ImportError as error:
+        raise ValueError(f"train: {error.name} is missing; run: pip install 'wherenot[mllm]'") from error
+
+    config = command.set
+    out = train_agent(config, command.out or Path("runs") / f"{config.title}-{config.seed}")
+    console.print(said_of(json.loads((out / "metrics.json").read_text())["validation"]), soft_wrap=True)
+    console.print(f"model: {out / 'model'}", soft_wrap=True)
+
+
+def said_of(validation: Mapping[str, Any]) -> str:
+    """Validation in a line.
+
+    Example:
+        >>> said_of({"n": 4, "correct": 0.75, "malformed": 1, "clicks": {"median_px": 0.0}})
+        'validation: 75% of 4 tasks right, 1 answer malformed'
+    """
+    malformed = validation["malformed"]
+    answers = f"{malformed} answer{'s' if malformed != 1 else ''} malformed"
+    return f"validation: {validation['correct']:.0%} of {validation['n']} tasks right, {answers}"
 
 
 def warn(name: str, warnings: Sequence[RunWarning]) -> None:

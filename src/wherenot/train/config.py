@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -165,14 +165,32 @@ def read_config(path: Path, recipes: Mapping[str, TrainConfig] | None = None) ->
     Raises:
         ValueError: If the file is missing or no YAML, or holds an unknown key or a wrong value: each is named.
     """
+    return config_from(read_yaml(path, recipes or {}), path, recipes)
+
+
+def read_yaml(path: Path, recipes: Iterable[str] = ()) -> Any:
+    """What a YAML file holds; an empty one holds no keys.
+
+    Args:
+        path: The file.
+        recipes: What could have been meant instead, for the message.
+
+    Raises:
+        ValueError: If the file is missing or no YAML.
+    """
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        known = f" Recipes: {', '.join(recipes)}." if recipes else ""
+        known = ", ".join(recipes)
+        known = f" Recipes: {known}." if known else ""
         raise ValueError(f"read_config: {path} cannot be read ({error.strerror}).{known}") from error
     except yaml.YAMLError as error:
         raise ValueError(f"read_config: {path} is not YAML: {error}") from error
-    content = {} if content is None else content
+    return {} if content is None else content
+
+
+def config_from(content: Any, path: Path, recipes: Mapping[str, TrainConfig] | None = None) -> TrainConfig:
+    """The configuration of a classifier that a file holds; as `read_config` otherwise."""
     if recipes is not None and isinstance(content, dict) and "recipe" in content:
         content = dict(content)
         name = content.pop("recipe")
@@ -232,6 +250,6 @@ def _say(error: Any) -> str:
     return f"{error['msg']}, got {error['input']!r}"
 
 
-def config_dict(config: TrainConfig) -> dict[str, Any]:
+def config_dict(config: Any) -> dict[str, Any]:
     """The configuration as plain data, every default written out."""
     return asdict(config)

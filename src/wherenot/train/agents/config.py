@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict
@@ -11,7 +12,7 @@ from pydantic import ConfigDict
 from wherenot.gui.clicks import Tokens
 from wherenot.gui.violation import Test
 from wherenot.masking import FillName
-from wherenot.train.config import checked
+from wherenot.train.config import TrainConfig, checked, config_from, read_yaml
 
 Scope = Literal["language", "vision", "projector", "all", "full"]
 AgentMethodName = Literal["sft", "paper", "necessity", "paste", "random_regions", "swap"]
@@ -160,9 +161,16 @@ class AgentTrainConfig:
         return self.name or self.method.name
 
 
-def is_agent_config(content: Any) -> bool:
-    """Whether what a file holds is for an agent: it has ``task: agent``."""
-    return isinstance(content, Mapping) and content.get("task") == "agent"
+def read_any_config(path: Path, recipes: Mapping[str, TrainConfig]) -> TrainConfig | AgentTrainConfig:
+    """Read a YAML file: the configuration of an agent if it says ``task: agent``, or else of a classifier.
+
+    Raises:
+        ValueError: As `train.config.read_config`.
+    """
+    content = read_yaml(path, recipes)
+    if isinstance(content, Mapping) and content.get("task") == "agent":
+        return parse_agent_config(content, source=str(path))
+    return config_from(content, path, recipes)
 
 
 def parse_agent_config(content: Any, *, source: str = "the configuration") -> AgentTrainConfig:

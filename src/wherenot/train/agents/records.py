@@ -40,10 +40,8 @@ def agent_data(config: AgentTrainConfig, dataset: Dataset | None = None) -> Data
     without = [f"{sample.id}: no right answer" for sample in wanted if getattr(sample, "right", None) is None]
     if without:
         raise DataError.listing(f"agent_data: {dataset.name}", without, "Leave these tasks out, or add their answers.")
-    learned = (
-        as_learned(each, config.max_side, thought=config.thought) for each in wanted if isinstance(each, GuiSample)
-    )
-    return replace(dataset, samples=tuple(learned))
+    learned = [each for each in wanted if isinstance(each, GuiSample)]
+    return replace(dataset, samples=tuple(each if config.thought else without_thought(each) for each in learned))
 
 
 def without_thought(sample: GuiSample) -> GuiSample:

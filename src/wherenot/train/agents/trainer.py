@@ -47,7 +47,8 @@ class AgentMethodMixin:
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)  # pyright: ignore[reportAttributeAccessIssue]
         step = self.state.global_step + 1  # pyright: ignore[reportAttributeAccessIssue]
         self._acting = None
-        if self.method is not None and batches and step % self.method.interval == 0:
+        method = self.method
+        if method is not None and method.weight and batches and step % method.interval == 0:
             self._acting, self._batches_left = self._find(batches, step), len(batches)
         return batches, items
 

@@ -1,0 +1,97 @@
+"""One optimizer step of a tiny agent, and the gradients it makes: alone, or as one of several processes."""
+
+import os
+import sys
+from dataclasses import dataclass, replace
+
+import torch
+from datasets import Dataset as Rows
+from transformers import TrainerCallback
+from trl import SFTConfig
+
+from test_gui_penalties import quarters
+from wherenot.data import Dataset
+from wherenot.gui.penalties import Necessity
+from wherenot.models import VisionLanguageModel
+from wherenot.models.tiny_vlms import tiny_vlm
+from wherenot.train.agents.collating import AgentCollator
+from wherenot.train.agents.config import AgentMethodConfig, LoraConfig
+from wherenot.train.agents.lora import attach
+from wherenot.train.agents.recipe import click_preparer
+from wherenot.train.agents.trainer import AgentTrainer
+
+BOXES = [(x, y, x + 42.0, y + 42.0) for y in (0.0, 42.0) for x in (0.0, 42.0)]
+NAMES = ("red", "green", "blue", "yellow")
+
+
+def clicks(splits=("train", "validation")):
+    """A task for each quarter of a screen and each split; answers and prompts differ in length."""
+    samples = []
+    for split in splits:
+        for box, name in zip(BOXES, NAMES, strict=True):
+            point = ((box[0] + 21) / 84, (box[1] + 21) / 84)
+            said = f'{{"thought":"{name}","POINT":[{round(1000 * point[0])},{round(1000 * point[1])}]}}'
+            samples.append(
+                replace(
+                    quarters(right=said, box=box), id=f"{split}/{name}", split=split, point=point, thought=name,
+                    prompt=f"Tap {name}.", instruction=f"Tap {name}.",
+                )
+            )  # fmt: skip
+    return Dataset("quarters", ("click",), tuple(samples))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfSome(Necessity):
+    """Finds something to penalise in some tasks only."""
+
+    names: tuple[str, ...] = NAMES
+
+    def off(self, vlm, click, step):
+        return super().off(vlm, click, step) if click.sample.instruction[4:-1] in self.names else None
+
+
+class Keep(TrainerCallback):
+    """Keeps the gradients of the last step."""
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        self.gradients = {
+            name.removeprefix("module."): weight.grad.clone()
+            for name, weight in model.named_parameters()
+            if weight.grad is not None
+        }
+
+
+def one_step(place, *, family="llava", size=4, accumulation=1, names=NAMES, weight=30.0, dropout=0.0, **options):
+    """The gradients of one step over the four tasks, and what the method said of it."""
+    vlm = VisionLanguageModel(*tiny_vlm(family))
+    torch.manual_seed(0)
+    vlm, _ = attach(vlm, LoraConfig(scope="all", rank=2, dropout=dropout))
+    with torch.no_grad():  # adapters start at zero; half of their gradients would be, too
+        for name, value in vlm.wrapped.named_parameters():
+            if "lora_B" in name:
+                value.normal_(std=0.05)
+    samples = clicks(("train",)).samples
+    arguments = SFTConfig(
+        output_dir=str(place), max_steps=1, per_device_train_batch_size=size,
+        gradient_accumulation_steps=accumulation, max_grad_norm=0.0, use_cpu=True, bf16=False, max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False, save_strategy="no",
+        report_to="none", disable_tqdm=True, dataloader_pin_memory=False, learning_rate=1e-9,
+        **{"gradient_checkpointing": False, **options},
+    )  # fmt: skip
+    kept = Keep()
+    trainer = AgentTrainer(
+        model=vlm.wrapped, args=arguments, train_dataset=Rows.from_dict({"row": list(range(4))}),
+        data_collator=AgentCollator(vlm, samples), processing_class=vlm.processor, callbacks=[kept],
+    )  # fmt: skip
+    method = OfSome(weight=weight, interval=1, tokens="all", right_above=-1.0, names=names)
+    trainer.vlm, trainer.method = vlm, method if weight else None
+    trainer.prepare = click_preparer(AgentMethodConfig(name="necessity"), vlm)
+    told = []
+    trainer.on_terms = lambda step, terms: told.append(terms)
+    trainer.train()
+    return kept.gradients, told, trainer
+
+
+if __name__ == "__main__":  # one of several processes
+    found, told, _ = one_step(sys.argv[1], size=2, names=tuple(sys.argv[2].split(",")))
+    torch.save((found, told), f"{sys.argv[1]}/{os.environ['RANK']}.pt")

@@ -1,0 +1,171 @@
+"""The trainer of agents: the same gradients however a step is cut into batches, layers recompute, ranks share."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("trl")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated"),  # by peft
+    pytest.mark.filterwarnings("ignore:.*lr_scheduler.*"),
+    pytest.mark.filterwarnings("ignore:`gradient_checkpointing"),
+]
+
+
+def run(*arguments, **options):
+    from agent_runs import one_step
+
+    return one_step(*arguments, **options)
+
+
+def far(ours, theirs):
+    """The largest difference of two sets of gradients, as a share of the largest gradient."""
+    assert ours.keys() == theirs.keys()
+    largest = max(float(each.abs().max()) for each in theirs.values())
+    return max(float((ours[name] - theirs[name]).abs().max()) for name in ours) / largest
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("whole"), size=4)
+
+
+def test_gradients_are_those_of_the_losses_spelled_out(tmp_path, whole):
+    from agent_runs import NAMES, clicks
+    from wherenot.gui.clicks import prepare_click
+    from wherenot.gui.penalties import Necessity
+
+    gradients, [told], trainer = whole
+    vlm = trainer.vlm
+    vlm.wrapped.eval()  # no dropout here, and nothing else that depends on the mode
+    samples = clicks(("train",)).samples
+    tokens, total = 0, 0.0
+    for sample in samples:
+        encoding = vlm.encode(sample.read_image(), sample.prompt)
+        ids = [*vlm.answer_ids(encoding, vlm.frame[0] + sample.right), *vlm.frame[1]]
+        inputs = vlm.family.longer(encoding.inputs, torch.tensor(ids))
+        logits = vlm.model.forward(**inputs).logits[0, encoding.num_tokens - 1 : -1]
+        total = total - logits.log_softmax(-1)[range(len(ids)), ids].sum()
+        tokens += len(ids)
+    task = total / tokens
+    penalty = Necessity(weight=30.0, interval=1, tokens="all", right_above=-1.0)(
+        vlm, [prepare_click(vlm, sample) for sample in samples], step=1
+    )
+    vlm.wrapped.zero_grad()
+    (task + penalty.loss).backward()
+    expected = {name: weight.grad for name, weight in vlm.wrapped.named_parameters() if weight.grad is not None}
+    assert far(gradients, expected) < 1e-5  # another order of the same sums
+    assert max(float(each.abs().max()) for each in expected.values()) > 1e-3
+    assert told == {
+        "task_loss": pytest.approx(float(task), abs=1e-5), "aligned": len(NAMES), "penalised": len(NAMES),
+        "penalty": pytest.approx(penalty.log["penalty"], abs=1e-6),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("size", "accumulation"), [(1, 4), (2, 2)])
+@pytest.mark.parametrize("names", [("red", "green", "blue", "yellow"), ("blue",), ()])
+def test_accumulating_changes_nothing(tmp_path, size, accumulation, names):
+    one, [told], _ = run(tmp_path, size=4, names=names)
+    cut, [again], _ = run(tmp_path, size=size, accumulation=accumulation, names=names)
+    assert far(one, cut) < 1e-6
+    assert told == pytest.approx(again, abs=1e-5)
+    assert told["penalised"] == len(names)
+
+
+def test_a_penalty_changes_gradients(tmp_path, whole):
+    plain, told, _ = run(tmp_path, weight=0.0)
+    assert told == []
+    assert far(whole[0], plain) > 1e-4
+
+
+def test_accumulating_where_transformers_counts_no_tokens(tmp_path, monkeypatch):
+    """The mixin alone: task losses are means of batches, penalties must still be those of the step."""
+    from wherenot.train.agents.trainer import AgentTrainer
+
+    def of_the_penalty(**options):
+        with_it, plain = (run(tmp_path, weight=weight, **options)[0] for weight in (30.0, 0.0))
+        return {name: with_it[name] - plain[name] for name in with_it}
+
+    expected = of_the_penalty(size=4)
+    made = AgentTrainer.__init__
+
+    def uncounted(self, *arguments, **options):
+        made(self, *arguments, **options)
+        self.model_accepts_loss_kwargs = False
+
+    monkeypatch.setattr(AgentTrainer, "__init__", uncounted)
+    assert far(of_the_penalty(size=1, accumulation=4), expected) < 1e-5
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen3_vl"])
+def test_layers_that_recompute_give_the_same_gradients(tmp_path, family):
+    kept, _, _ = run(tmp_path, family=family)
+    recomputed, _, trainer = run(tmp_path, family=family, gradient_checkpointing=True)
+    assert trainer.vlm.model.is_gradient_checkpointing
+    assert far(kept, recomputed) < 1e-6
+
+
+def test_layers_recompute_in_eval_mode_what_they_computed_there(tmp_path):
+    """Dropout would tell: the penalty is computed without, the task loss with it."""
+    from agent_runs import clicks
+    from wherenot.gui.clicks import prepare_click
+    from wherenot.gui.penalties import Necessity, penalties_of
+    from wherenot.scoring import evaluating
+    from wherenot.train.agents.trainer import recomputing
+
+    _, _, trainer = run(tmp_path, gradient_checkpointing=True, dropout=0.5, weight=0.0)
+    vlm = trainer.vlm
+    vlm.wrapped.train()
+    found = Necessity(tokens="all", right_above=-1.0).find(vlm, [prepare_click(vlm, clicks().samples[0])], step=1)
+    gradients, computed = [], []
+    layer = vlm.model.model.language_model.layers[0].mlp.up_proj
+    hook = layer.register_forward_hook(lambda *_: computed.append(layer.training))
+    for again in (False, True):
+        vlm.wrapped.zero_grad()
+        computed.clear()
+        with evaluating(vlm.wrapped):
+            if again:
+                with recomputing(vlm.model):
+                    loss = penalties_of(vlm, found.off).sum()
+            else:
+                loss = penalties_of(vlm, found.off).sum()
+        assert vlm.wrapped.training
+        loss.backward()
+        assert computed == [False, False] if again else computed == [False]
+        gradients.append({n: w.grad.clone() for n, w in vlm.wrapped.named_parameters() if w.grad is not None})
+    hook.remove()
+    assert far(*gradients) < 1e-6
+
+
+@pytest.mark.parametrize("names", ["red,green,blue,yellow", "blue"])
+def test_two_processes_make_the_gradients_of_one(tmp_path, names):
+    """With one task that is off, one of them has nothing to penalise."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true", "PYTHONWARNINGS": "ignore",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+    }  # fmt: skip
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, Path(__file__).parent / "agent_runs.py", tmp_path, names],
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    for rank in ranks:
+        said, _ = rank.communicate(timeout=240)
+        assert rank.returncode == 0, said
+    expected, [told], _ = run(tmp_path, size=4, names=tuple(names.split(",")))
+    for rank in range(2):
+        found, [said] = torch.load(tmp_path / f"{rank}.pt")
+        assert far(found, expected) < 1e-6
+        assert said == pytest.approx(told, abs=1e-5)
