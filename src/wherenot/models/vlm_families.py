@@ -26,12 +26,14 @@ class VlmFamily:
         looks_back: Whether no token sees a later one, so that what was computed up to some token serves whatever
             follows it.
         answer_type: Type of an answer's tokens, where the processor gives types.
+        tiled: Whether ``pixel_values`` have an axis for the tiles of one image, filled up where others have more.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
     joins: ClassVar[int] = 0
     looks_back: ClassVar[bool] = True
     answer_type: ClassVar[int] = 0
+    tiled: ClassVar[bool] = False
 
     def several(self, inputs: Inputs, pixels: Float[Tensor, "N ..."]) -> Inputs:
         """The inputs of one image, for N masked copies of it.
@@ -66,15 +68,10 @@ class VlmFamily:
         whole = {}
         for name, value in several[0].items():
             values = [inputs[name] for inputs in several]
-            if _per_token(value, lengths[0]):
+            if _per_token(value, lengths[0]) or (self.tiled and name in ("pixel_values", "pixel_attention_mask")):
                 whole[name] = pad_sequence([each[0] for each in values], batch_first=True)
             else:
-                # An axis of tiles, or the one on which patches of several images follow each other.
-                stacked = value.ndim > 1 and len(value) == 1 and name in ("pixel_values", "pixel_attention_mask")
-                if stacked and self.joins == 0 and len({each.shape for each in values}) > 1:
-                    whole[name] = pad_sequence([each[0] for each in values], batch_first=True)
-                else:
-                    whole[name] = torch.cat(values, dim=self.joins if name == "pixel_values" else 0)
+                whole[name] = torch.cat(values, dim=self.joins if name == "pixel_values" else 0)
         return whole
 
     def positions(self, model: nn.Module, inputs: Inputs) -> Int[Tensor, "*P S"]:  # noqa: ARG002
@@ -122,6 +119,7 @@ class LlavaOneVision(VlmFamily):
     """LLaVA-OneVision: the whole image and tiles of it."""
 
     model_types = ("llava_onevision",)
+    tiled = True
 
 
 class InternVL(VlmFamily):
@@ -134,6 +132,7 @@ class Idefics3(VlmFamily):
     """Idefics3 and SmolVLM: tiles with text between them. An image that is 0 everywhere is taken for padding."""
 
     model_types = ("idefics3", "smolvlm")
+    tiled = True
 
 
 class QwenVL(VlmFamily):
