@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from wherenot.models.vlm import VisionLanguageModel, load_vlm
 from wherenot.progress import progress_bar
 from wherenot.run import RunFolder
 from wherenot.train.agents.collating import KEPT_BYTES, AgentCollator
-from wherenot.train.agents.config import AgentTrainConfig
+from wherenot.train.agents.config import AgentOptimizationConfig, AgentTrainConfig
 from wherenot.train.agents.lora import attach, summary
 from wherenot.train.agents.recipe import build_agent_method, click_preparer
 from wherenot.train.agents.records import agent_data
@@ -60,17 +61,19 @@ def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None 
     folder = RunFolder(out)
     dataset = agent_data(config, dataset)
     method = build_agent_method(config.method, config.seed)
+    if state.is_main_process:
+        folder.begin(
+            "train", config.title, config_dict(config), model=config.model, data=config.data, seed=config.seed,
+            rejected=[vars(rejected) for rejected in dataset.rejected],
+        )  # fmt: skip
+    state.wait_for_everyone()
+    if (folder.read("metrics.json") or {}).get("finished"):
+        return folder.path
     set_seed(config.seed)
     vlm, layers = attach(_loaded(config), config.lora)
     trainable = sum(weight.numel() for weight in vlm.wrapped.parameters() if weight.requires_grad)
-    with state.main_process_first():
-        if (folder.read("metrics.json") or {}).get("finished"):
-            return folder.path
-        if state.is_main_process:
-            folder.begin(
-                "train", config.title, config_dict(config), model=config.model, data=config.data, seed=config.seed,
-                adapted=layers, trainable=trainable, rejected=[vars(rejected) for rejected in dataset.rejected],
-            )  # fmt: skip
+    if state.is_main_process:
+        folder.amend(adapted=layers, trainable=trainable)
     if not quiet and state.is_main_process:
         print(f"trains {trainable:,} weights: {summary(layers) if layers else 'all'}")
     started = time.perf_counter()
@@ -127,38 +130,9 @@ def _trainer(
     checkpoints = folder.path / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
     samples = _tasks(dataset, "train")
-    arguments = SFTConfig(
-        output_dir=str(checkpoints),
-        max_steps=plan.steps,
-        per_device_train_batch_size=plan.batch_size,
-        gradient_accumulation_steps=plan.accumulation,
-        learning_rate=plan.learning_rate,
-        weight_decay=plan.weight_decay,
-        lr_scheduler_type=plan.schedule if plan.schedule != "constant" else "constant_with_warmup",
-        warmup_steps=round(plan.warmup_frac * plan.steps),
-        fp16=plan.precision == "fp16",
-        bf16=plan.precision == "bf16",
-        gradient_checkpointing=plan.gradient_checkpointing,
-        use_cpu=not torch.accelerator.is_available(),
-        max_length=None,  # images are not to be cut
-        dataset_kwargs={"skip_prepare_dataset": True},
-        remove_unused_columns=False,
-        eval_strategy="no",
-        save_strategy="steps",
-        save_steps=plan.save_every,
-        save_total_limit=2,
-        logging_strategy="steps",
-        logging_steps=10,
-        logging_nan_inf_filter=False,  # it would log a mean of other steps for a loss that is no number
-        dataloader_num_workers=plan.workers,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        disable_tqdm=True,
-        report_to="none",
-        seed=config.seed,
-    )
     trainer = AgentTrainer(
         model=vlm.wrapped,
-        args=arguments,
+        args=_arguments(plan, checkpoints, config.seed),
         train_dataset=Rows.from_dict({"row": list(range(len(samples)))}),
         data_collator=AgentCollator(
             vlm, samples, config.max_side, method, seed=config.seed, keep_bytes=KEPT_BYTES // max(1, plan.workers)
@@ -174,6 +148,41 @@ def _trainer(
         trainer.add_callback(progress)
         trainer.on_terms = lambda step, terms: folder.append("steps.jsonl", {"step": step, **terms})
     return trainer
+
+
+def _arguments(plan: AgentOptimizationConfig, checkpoints: Path, seed: int) -> SFTConfig:
+    with warnings.catch_warnings():
+        # trl still sets what transformers calls by another name now.
+        warnings.filterwarnings("ignore", "`gradient_checkpointing", FutureWarning)
+        return SFTConfig(
+            output_dir=str(checkpoints),
+            max_steps=plan.steps,
+            per_device_train_batch_size=plan.batch_size,
+            gradient_accumulation_steps=plan.accumulation,
+            learning_rate=plan.learning_rate,
+            weight_decay=plan.weight_decay,
+            lr_scheduler_type=plan.schedule if plan.schedule != "constant" else "constant_with_warmup",
+            warmup_steps=round(plan.warmup_frac * plan.steps),
+            fp16=plan.precision == "fp16",
+            bf16=plan.precision == "bf16",
+            gradient_checkpointing=plan.gradient_checkpointing,
+            use_cpu=not torch.accelerator.is_available(),
+            max_length=None,  # images are not to be cut
+            dataset_kwargs={"skip_prepare_dataset": True},
+            remove_unused_columns=False,
+            eval_strategy="no",
+            save_strategy="steps",
+            save_steps=plan.save_every,
+            save_total_limit=2,
+            logging_strategy="steps",
+            logging_steps=10,
+            logging_nan_inf_filter=False,  # it would log a mean of other steps for a loss that is no number
+            dataloader_num_workers=plan.workers,
+            dataloader_pin_memory=torch.cuda.is_available(),
+            disable_tqdm=True,
+            report_to="none",
+            seed=seed,
+        )
 
 
 def _tasks(dataset: Dataset, split: str) -> list[GuiSample]:
