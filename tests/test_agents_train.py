@@ -1,12 +1,15 @@
 """Runs of `train_agent`: every method, adapters that load, runs that go on, configurations and the command line."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from agent_runs import clicks
 from wherenot.cli import main
@@ -19,9 +22,11 @@ from wherenot.regions import Grid
 from wherenot.search import Fast
 from wherenot.train.agents.config import (
     AgentMethodConfig,
+    AgentMethodName,
     AgentOptimizationConfig,
     AgentTrainConfig,
     LoraConfig,
+    Scope,
     parse_agent_config,
     read_any_config,
 )
@@ -229,6 +234,16 @@ def test_a_file_says_whether_it_is_for_an_agent(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             parse_agent_config({"task": "agent", **wrong})
+
+
+def test_the_page_s_configuration_is_one():
+    page = (Path(__file__).parent.parent / "docs" / "agents.md").read_text()
+    [shown] = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    assert parse_agent_config(yaml.safe_load(shown)).method.name == "necessity"
+    scopes = re.findall(r"^\| `([a-z]+)` \| ", page, flags=re.MULTILINE)
+    assert scopes[:5] == list(get_args(Scope))
+    methods = re.findall(r"^\| `([a-z_]+)` \| ", page, flags=re.MULTILINE)[5:]
+    assert methods == list(get_args(AgentMethodName))
 
 
 def test_the_example_is_trained_from_the_command_line(tmp_path, base, capsys, monkeypatch):

@@ -142,6 +142,15 @@ def test_layers_recompute_in_eval_mode_what_they_computed_there(tmp_path):
     assert far(*gradients) < 1e-6
 
 
+def test_what_cannot_be_asked_past_its_wrapper_is_refused(tmp_path, whole, monkeypatch):
+    from accelerate import DistributedType
+
+    trainer = whole[2]
+    monkeypatch.setattr(type(trainer.accelerator), "distributed_type", DistributedType.FSDP)
+    with pytest.raises(ValueError, match="with the method sft"):
+        trainer._find([], 1)
+
+
 @pytest.mark.parametrize("names", ["red,green,blue,yellow", "blue"])
 def test_two_processes_make_the_gradients_of_one(tmp_path, names):
     """With one task that is off, one of them has nothing to penalise."""

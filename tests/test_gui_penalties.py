@@ -1,5 +1,6 @@
 """Penalties for agents: against the golden cases, a slow reference, and paper."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,7 @@ from wherenot.gui.clicks import chosen_tokens, prepare_click, reliance
 from wherenot.gui.penalties import EvidencePenalty, Necessity, Paste
 from wherenot.gui.violation import first_violation
 from wherenot.models import VisionLanguageModel
-from wherenot.models.answers import AnswerReader
+from wherenot.models.answers import AnswerReader, read_together
 from wherenot.models.tiny_vlms import tiny_vlm
 from wherenot.objective import EVALUATION
 from wherenot.regions import Grid
@@ -208,6 +209,28 @@ def test_paste_shows_another_element_in_place_of_the_target(vlm, click):
     assert torch.equal(Paste().shown(vlm, alone), alone.without_target)
 
 
+@pytest.mark.parametrize("penalty", [Necessity, Paste, EvidencePenalty])
+def test_tasks_that_share_forwards_are_penalised_as_each_alone(vlm, penalty, monkeypatch):
+    monkeypatch.setattr("wherenot.gui.clicks.TOGETHER", 2)
+    monkeypatch.setattr("wherenot.gui.penalties.TOGETHER", 3)
+    boxes = [(0.0, 0.0, 42.0, 42.0), (42.0, 42.0, 84.0, 84.0), (42.0, 0.0, 84.0, 42.0)]
+    tasks = [
+        prepare_click(vlm, replace(quarters(right=right, box=box), prompt=prompt))
+        for right, box, prompt in zip(
+            (ANSWER, '{"POINT":[9,9]}', '{"thought":"there","POINT":[750,250]}'), boxes, ("A", "The next.", "C"),
+            strict=True,
+        )
+    ]  # fmt: skip
+    method = penalty(weight=2.0, **ALWAYS)
+    together, alone = method(vlm, tasks, step=1), [method(vlm, [task], step=1) for task in tasks]
+    acted = [each for each in alone if each.log["penalised"]]
+    assert together.log["penalised"] == len(acted) > 0
+    mean = torch.stack([each.loss for each in acted]).mean()
+    assert together.loss.item() == pytest.approx(mean.item(), abs=1e-5)
+    ours, theirs = gradients(vlm, together.loss), gradients(vlm, mean)
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in theirs)
+
+
 def test_when_penalties_act(vlm, click):
     necessity = Necessity(interval=5, right_above=-1.0)
     assert necessity(vlm, [click], step=4).log == {}
@@ -246,13 +269,17 @@ def test_tokens_that_count(vlm, click):
 
 @pytest.mark.parametrize(("tokens", "seen"), [("location", 2), ("sensitive", 2), ("all", 1)])
 def test_the_whole_screenshot_is_read_once(vlm, click, monkeypatch, tokens, seen):
-    shown, read = [], AnswerReader.__call__
+    shown = []
 
-    def counting(reader, pixels):
-        shown.extend(pixels)
-        return read(reader, pixels)
+    def counting(read):
+        def counted(*arguments):
+            shown.extend(arguments[-1])
+            return read(*arguments)
 
-    monkeypatch.setattr(AnswerReader, "__call__", counting)
+        return counted
+
+    monkeypatch.setattr(AnswerReader, "__call__", counting(AnswerReader.__call__))
+    monkeypatch.setattr("wherenot.gui.clicks.read_together", counting(read_together))
     Necessity(interval=1, right_above=1.0, tokens=tokens)(vlm, [click], step=1)  # the gate alone
     assert len(shown) == seen
     assert sum(torch.equal(pixels, click.pixels) for pixels in shown) == 1

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from accelerate import DistributedType
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 from trl import SFTTrainer
@@ -84,6 +85,11 @@ class AgentMethodMixin:
         assert self.method is not None
         assert self.vlm is not None
         assert self.prepare is not None
+        if self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):  # pyright: ignore[reportAttributeAccessIssue]
+            raise ValueError(
+                "AgentMethodMixin: a method asks the model past what FSDP and DeepSpeed wrap around it, which they do not "
+                "allow; train on one device or with plain data parallelism, or with the method sft."
+            )
         counts = torch.zeros(2, device=self.vlm.device)
         with self.accelerator.autocast():  # pyright: ignore[reportAttributeAccessIssue]
             for batch in batches:
