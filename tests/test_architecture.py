@@ -25,9 +25,9 @@ LAYERS = [
     {"evidence", "generation_evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids"},
     {"explain", "spreading"},
     {"methods"},
-    {"models", "data", "summary", "gui"},
+    {"models", "data", "summary", "summary_agents", "gui"},
     {"explain_generation", "endpoint", "correction"},
-    {"auditing", "audit", "audit_answers", "report", "train"},
+    {"auditing", "audit", "audit_agents", "audit_answers", "report", "train"},
     {"experiments", "bench"},
     {"commands", "demo"},
 ]

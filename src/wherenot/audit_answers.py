@@ -12,25 +12,26 @@ import torch
 from jaxtyping import Int
 from PIL import Image
 
+from wherenot.audit_agents import agent_facts, consistency, judged_answer, measured_reliance, scale_for
 from wherenot.auditing import AuditSettings, Plan, measures, run_audit, save_picture
 from wherenot.correction import correct_hallucination
 from wherenot.data import DataError, Dataset, GuiSample, ImageTextSample, Sample
-from wherenot.explain_generation import explain_generation
+from wherenot.explain_generation import Question, explain_questions
 from wherenot.generation_evidence import GenerationEvidence
-from wherenot.gui import CODECS, CONVENTIONS, resized_for
 from wherenot.gui.clicks import element_labels
 from wherenot.gui.codecs import CodecName
 from wherenot.gui.coordinates import ConventionName
-from wherenot.gui.judging import judge
 from wherenot.masking import FillName
 from wherenot.metrics import answer_agrees, answer_faithfulness, area_axis, correction_rate
 from wherenot.models.vlm import VisionLanguageModel
+from wherenot.priors import Prior
 from wherenot.search import parse_search
-from wherenot.tokens import check_choice
+from wherenot.tokens import check_choice, choose_tokens
 from wherenot.types import Partition
 
 _SENSITIVE = ("insertion_auc", "deletion_auc", "highest_confidence")
 _WITHIN = 0.1  # of CSR
+_APART = {"thought": "thought", "action": "answer"}  # which tokens belong to each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,9 @@ class AnswerAuditConfig(AuditSettings):
     """Tasks on screenshots: the numbers in which it writes places; resized: pixels of the image as the model has it."""
     elements: bool = False
     """Tasks on screenshots: regions are the elements of the interface, and cells between them."""
+    thinking: bool = False
+    """Tasks on screenshots: thought and action are explained apart, too, and compared; three searches in place of one.
+    What is explained jointly is the whole answer then, unless tokens says otherwise."""
     correct: bool = False
     """Whether wrong answers that have a counter word are corrected by hiding regions; up to one answer per region."""
 
@@ -80,8 +84,8 @@ def audit_answers(
     measures of the evidence. ``evidence/`` keeps a picture and the `GenerationEvidence` of each searched sample.
 
     Interrupted and called again with the same configuration it goes on where it stopped, sample by sample. A sample
-    that cannot be read, asked or explained becomes a record with an ``error``: it counts as wrong, where there is a
-    right answer, and as a miss, where there are priors.
+    that cannot be read, asked or explained becomes a record with an ``error``: it counts as a miss, where there are
+    priors, and as wrong, where there is a right answer and the model was not brought to say one.
 
     Args:
         vlm: What is audited.
@@ -128,23 +132,35 @@ class _Auditor:
         return [self._record(sample, plan) for sample in samples if isinstance(sample, ImageTextSample)]
 
     def _record(self, sample: ImageTextSample, plan: Plan) -> dict[str, Any]:
+        record = _facts(sample)
         try:
-            return {**_facts(sample), **self._asked(sample, plan)}
-        except (DataError, OSError, ValueError) as error:
-            return {**_facts(sample), "error": str(error)}
-
-    def _asked(self, sample: ImageTextSample, plan: Plan) -> dict[str, Any]:
-        image, prior = sample.read_image(), sample.read_prior()
-        found = self._explained(sample, image) if plan.is_searched(sample) else None
-        if found is not None and sample.answer is None:
-            said = found.answer.strip()
-        else:
+            image, prior = sample.read_image(), sample.read_prior()
             encoding = self._vlm.encode(image, sample.prompt)
-            said = self._vlm.text(self._vlm.generate(encoding, max_tokens=self._config.max_tokens)).strip()
-        record = {"predicted": said, **self._judged(sample, said, image)}
-        correct = record["correct"]
-        if found is None:
-            return record
+            answer = self._vlm.generate(encoding, max_tokens=self._config.max_tokens)
+            said = self._vlm.text(answer).strip()
+            record |= {"predicted": said, **self._judged(sample, said, image)}
+            if plan.is_searched(sample):
+                if sample.answer is not None:
+                    answer = self._vlm.answer_ids(encoding, sample.answer)
+                record |= self._searched(sample, image, prior, tuple(answer), plan, correct=record["correct"])
+        except (DataError, OSError, ValueError) as error:
+            record["error"] = str(error)
+        return record
+
+    def _searched(
+        self,
+        sample: ImageTextSample,
+        image: Image.Image,
+        prior: Prior | None,
+        answer: tuple[int, ...],
+        plan: Plan,
+        *,
+        correct: bool | None,
+    ) -> dict[str, Any]:
+        """What an answer rests on; what the model said stays on record where that cannot be found."""
+        record: dict[str, Any] = {}
+        explained, unexplained = self._explained(sample, image, answer)
+        found = explained[""]
         if sample.answer is None and sample.counter is None:
             record["p_predicted"] = found.evidence.full
             record["p_label"] = found.evidence.full if correct else None
@@ -159,25 +175,27 @@ class _Auditor:
             record["true"]["removed_area"] = 1.0 if removed is None else removed
             record["true"][f"correction_rate@{_WITHIN}"] = correction_rate([removed], _WITHIN) == 1
         picture = plan.folder / plan.picture(sample)
-        found.save(picture.with_name(f"{picture.stem}-answer"))
-        save_picture(picture, np.asarray(image), found.evidence, prior)
+        for name, each in explained.items():
+            each.save(picture.with_name(f"{picture.stem}-{name or 'answer'}"))
+            if name:
+                record[f"{name}_evidence"] = {**measures(each.evidence, prior), **_of_tokens(each)}
+        record["true"]["forwards"] = sum(each.evidence.forwards for each in explained.values())
+        if self._config.thinking and isinstance(sample, GuiSample):
+            record["unexplained"] = unexplained
+            if not unexplained:
+                record["consistency"] = consistency(explained["thought"].evidence, explained["action"].evidence, prior)
+        elements = sample.elements() if isinstance(sample, GuiSample) else ()
+        save_picture(picture, np.asarray(image), found.evidence, prior, elements=[each.box for each in elements])
         return {**record, "evidence_file": plan.picture(sample)}
 
     def _judged(self, sample: ImageTextSample, said: str, image: Image.Image) -> dict[str, Any]:
-        """Whether an answer is right; of a task on a screenshot, where it clicks and what is wrong with its form."""
+        """Whether an answer is right; of a task on a screenshot, what it does and whether the agent looked."""
         if not isinstance(sample, GuiSample):
             return {"correct": None if sample.right is None else answer_agrees(said, sample.right)}
-        convention, size = CONVENTIONS[self._config.coordinates], (image.height, image.width)
-        resized = resized_for(self._vlm.processor.image_processor, *size) if convention.largest is None else None
-        judged = judge(sample, said, size, codec=CODECS[self._config.actions], scale=convention.scale(resized))
-        action = judged.reply.action
+        scale = scale_for(self._vlm, image, self._config.coordinates)
         return {
-            "correct": judged.correct,
-            "clicked": None if action is None or action.kind != "click" else action.point,
-            "malformed": judged.reply.malformed,
-            "faults": judged.reply.faults,
-            "click_distance_px": judged.distance_px,
-            "click_distance_1000": judged.distance_1000,
+            **judged_answer(sample, said, image, codec=self._config.actions, scale=scale),
+            **measured_reliance(self._vlm, sample, codec=self._config.actions, scale=scale, fill=self._config.fill),
         }
 
     def _regions(self, sample: ImageTextSample, image: Image.Image) -> Partition | Int[np.ndarray, "H W"]:
@@ -185,19 +203,32 @@ class _Auditor:
             return element_labels(sample, image)
         return self._config.cut()
 
-    def _explained(self, sample: ImageTextSample, image: Image.Image) -> GenerationEvidence:
-        return explain_generation(
+    def _explained(
+        self, sample: ImageTextSample, image: Image.Image, answer: tuple[int, ...]
+    ) -> tuple[dict[str, GenerationEvidence], dict[str, str]]:
+        """Evidence for the answer, by "", and apart for its thought and action; and why one of them has none."""
+        apart = self._config.thinking and isinstance(sample, GuiSample)
+        choices = {"": self._config.tokens or ("all" if apart else sample.tokens)}
+        unexplained: dict[str, str] = {}
+        for name, choice in _APART.items() if apart else ():
+            try:
+                choose_tokens(self._vlm.pieces(answer), choice)
+                choices[name] = choice
+            except ValueError as error:
+                unexplained[name] = str(error)
+        found = explain_questions(
             self._vlm,
             image,
-            sample.prompt,
-            answer=sample.answer,
-            tokens=self._config.tokens or sample.tokens,
-            counter=sample.counter,
+            [
+                Question(prompt=sample.prompt, answer=answer, tokens=choice, counter=sample.counter)
+                for choice in choices.values()
+            ],
             regions=self._regions(sample, image),
             fill=self._config.fill,
             search=parse_search(self._config.search),
             max_tokens=self._config.max_tokens,
         )
+        return dict(zip(choices, found, strict=True)), unexplained
 
 
 def _of_tokens(found: GenerationEvidence) -> dict[str, Any]:
@@ -214,6 +245,7 @@ def _of_tokens(found: GenerationEvidence) -> dict[str, Any]:
 
 
 def _facts(sample: ImageTextSample) -> dict[str, Any]:
+    """What a record says before the model was asked."""
     return {
         "id": sample.id,
         "split": sample.split,
@@ -229,4 +261,5 @@ def _facts(sample: ImageTextSample) -> dict[str, Any]:
         "true": None,
         "evidence_file": None,
         "error": None,
+        **(agent_facts(sample) if isinstance(sample, GuiSample) else {}),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -203,8 +203,15 @@ def measures(evidence: Evidence, prior: Prior | None) -> dict[str, Any]:
     }
 
 
-def save_picture(path: Path, pixels: UInt8[np.ndarray, "H W 3"], evidence: Evidence, prior: Prior | None) -> None:
-    """Keep what a report needs to draw one image, in one piece."""
+def save_picture(
+    path: Path,
+    pixels: UInt8[np.ndarray, "H W 3"],
+    evidence: Evidence,
+    prior: Prior | None,
+    *,
+    elements: Sequence[tuple[float, float, float, float]] = (),
+) -> None:
+    """Keep what a report needs to draw one image, in one piece; of a screenshot the boxes of its elements, too."""
     everywhere = np.ones(evidence.labels.shape, dtype=bool)
     allowed = prior.allowed.cpu().numpy() if prior is not None and prior.allowed is not None else everywhere
     forbidden = prior.forbidden.cpu().numpy() if prior is not None and prior.forbidden is not None else ~everywhere
@@ -220,6 +227,7 @@ def save_picture(path: Path, pixels: UInt8[np.ndarray, "H W 3"], evidence: Evide
             allowed=allowed,
             forbidden=forbidden,
             has_prior=np.array(prior is not None),
+            elements=np.array(elements, dtype=np.float32).reshape(-1, 4),
         )
     partial.replace(path)
 

@@ -31,14 +31,14 @@ class Question:
 
     Attributes:
         prompt: What the user says.
-        answer: What the model is taken to say; None lets it generate greedily.
+        answer: What the model is taken to say, as text or as token ids; None lets it generate greedily.
         tokens: Which tokens of the answer (`tokens.choose_tokens`).
         counter: A word that would contradict the answer ("No"). Then only the first chosen token counts, and in its
             place the counter's first token is read: the evidence found speaks against what was said.
     """
 
     prompt: str
-    answer: str | None = None
+    answer: str | tuple[int, ...] | None = None
     tokens: str = "answer"
     counter: str | None = None
 
@@ -48,7 +48,7 @@ def explain_generation(
     image: Picture,
     prompt: str,
     *,
-    answer: str | None = None,
+    answer: str | tuple[int, ...] | None = None,
     tokens: str = "answer",
     counter: str | None = None,
     regions: Partition | Int[np.ndarray, "H W"] = Slico(),
@@ -70,9 +70,9 @@ def explain_generation(
         vlm: The model.
         image: RGB; or frames of a film, which the model sees one after the other, as several images.
         prompt: What the user says.
-        answer: What the model is taken to say; None lets it generate greedily.
-        tokens: Which tokens are explained: ``all``, ``answer``, ``sensitive``, ``word:cat``, ``regex:...``,
-            ``field:POINT``, ``3``, ``3:7`` (`tokens.choose_tokens`).
+        answer: What the model is taken to say, as text or as token ids; None lets it generate greedily.
+        tokens: Which tokens are explained: ``all``, ``answer``, ``thought``, ``sensitive``, ``word:cat``,
+            ``regex:...``, ``field:POINT``, ``3``, ``3:7`` (`tokens.choose_tokens`).
         counter: A word that would contradict the answer; see `Question`.
         regions: How to cut the image (each frame), or a label map (values 0..K-1) in its pixels (those of the
             `frames.film_strip`, which is also what the evidence of a film is on).
@@ -171,14 +171,14 @@ def explain_questions(
 
 def _asked(vlm: VisionLanguageModel, encoding: Encoding, question: Question, filled: Tensor, max_tokens: int) -> Asked:
     """The question with its answer and the places in it that are read."""
-    if question.answer is None:
-        answer = vlm.generate(encoding, max_tokens=max_tokens)
+    if isinstance(question.answer, str):
+        answer = vlm.answer_ids(encoding, question.answer)
+    else:
+        answer = vlm.generate(encoding, max_tokens=max_tokens) if question.answer is None else list(question.answer)
         if not answer:
             raise ValueError(
                 f"explain_generation: {vlm.name} says nothing to {question.prompt!r}; give the answer to explain."
             )
-    else:
-        answer = vlm.answer_ids(encoding, question.answer)
     pieces = vlm.pieces(answer)
     whole = Asked(encoding, tuple(answer), tuple(range(len(answer))), tuple(answer))
     full = empty = None

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from wherenot.metrics import Interval, bootstrap_interval, ratio_interval, worst_group_interval
+from wherenot.summary_agents import Row, agent_rows
 
 _POINTING = ("pointing_coverage@0.2", "pointing_argmax", "pointing_touch")
 _MEASURES: dict[str, bool | None] = {
@@ -26,15 +25,19 @@ _MEASURES: dict[str, bool | None] = {
     "influence": None,
     "sensitive_tokens": None,
 }
-_KINDS = (("true", ""), ("predicted_evidence", " (predicted)"))
-
-_Row = tuple[str, Interval, bool | None]
+_KINDS = (
+    ("true", ""),
+    ("predicted_evidence", " (predicted)"),
+    ("thought_evidence", " (thought)"),
+    ("action_evidence", " (action)"),
+)
 
 
 def metric_rows(records: Sequence[dict[str, Any]], *, seed: int) -> list[dict[str, Any]]:
     """Metrics of each split: value, 95 % bootstrap interval, how many images it rests on and how many are missing.
 
-    Pointing metrics are given for the evidence of the true label and, marked ``(predicted)``, of the predicted one. An
+    Pointing metrics are given for the evidence of the true label and, marked, of the predicted one, or of an agent's
+    thought and of its action. Of tasks on screenshots there are the metrics of `summary_agents`, too. An
     image that could not be read is wrong and misses every pointing game; in measures that need its scores it is
     missing, as is an image without a prior in every comparison with priors. Both are counted as missing. An image that
     nobody gave a label is in no accuracy.
@@ -49,7 +52,7 @@ def metric_rows(records: Sequence[dict[str, Any]], *, seed: int) -> list[dict[st
     rows: list[dict[str, Any]] = []
     for split in dict.fromkeys(record["split"] for record in records):
         members = [record for record in records if record["split"] == split]
-        found = [*_answers(members, seed), *_clicks(members, seed), *_evidence(members, seed)]
+        found = [*_answers(members, seed), *agent_rows(members, seed=seed), *_evidence(members, seed)]
         for metric, interval, higher in found:
             rows.append(
                 {
@@ -66,7 +69,7 @@ def metric_rows(records: Sequence[dict[str, Any]], *, seed: int) -> list[dict[st
     return rows
 
 
-def _answers(members: list[dict[str, Any]], seed: int) -> Iterator[_Row]:
+def _answers(members: list[dict[str, Any]], seed: int) -> Iterator[Row]:
     """Accuracy of all images that have a label, by group, under noise and under corruptions."""
     members = [record for record in members if record["label"] is not None]
     if not members:
@@ -94,24 +97,7 @@ def _answers(members: list[dict[str, Any]], seed: int) -> Iterator[_Row]:
         yield f"top1_corrupted@{corruption}", accuracy(right), True
 
 
-def _clicks(members: list[dict[str, Any]], seed: int) -> Iterator[_Row]:
-    """How far clicks miss their targets, and how many answers cannot be read: for tasks on screenshots."""
-    if not any("malformed" in record for record in members):
-        return
-    malformed = [bool(record.get("malformed", True)) for record in members]  # what failed says nothing
-    yield "malformed", bootstrap_interval(_numbers(malformed), seed=seed), False
-    for metric in ("click_distance_px", "click_distance_1000"):
-        distances = _numbers([record.get(metric) for record in members])
-        if not distances.isnan().all():
-            yield metric, bootstrap_interval(distances, seed=seed), False
-            yield f"{metric} (median)", bootstrap_interval(distances, seed=seed, statistic=_median), False
-
-
-def _median(samples: Float[np.ndarray, "R B"], /) -> Float[np.ndarray, " R"]:
-    return np.median(samples, axis=-1)
-
-
-def _evidence(members: list[dict[str, Any]], seed: int) -> Iterator[_Row]:
+def _evidence(members: list[dict[str, Any]], seed: int) -> Iterator[Row]:
     """What was measured on the evidence of the images drawn for it."""
     searched = [record for record in members if record["searched"]]
     failed = sum(_failed(record) for record in searched)
@@ -135,7 +121,7 @@ def _evidence(members: list[dict[str, Any]], seed: int) -> Iterator[_Row]:
         yield "forwards_per_image", bootstrap_interval(forwards, seed=seed), None
 
 
-def _conditionals(searched: list[dict[str, Any]], kind: str, suffix: str, seed: int) -> Iterator[_Row]:
+def _conditionals(searched: list[dict[str, Any]], kind: str, suffix: str, seed: int) -> Iterator[Row]:
     """Accuracy given the right evidence, and the right evidence given accuracy."""
     hit = _hits(searched, kind, "pointing_coverage@0.2")
     correct = _numbers([None if record["label"] is None else bool(record["correct"]) for record in searched])
@@ -152,7 +138,7 @@ def _conditionals(searched: list[dict[str, Any]], kind: str, suffix: str, seed: 
         yield metric + suffix, replace(interval, n=int(denominator[~numerator.isnan()].sum())), higher
 
 
-def _corrections(searched: list[dict[str, Any]], failed: int, seed: int) -> Iterator[_Row]:
+def _corrections(searched: list[dict[str, Any]], failed: int, seed: int) -> Iterator[Row]:
     """How little has to be hidden until a wrong answer is right, among the wrong answers that were to be corrected."""
     removed = _values(searched, "true", "removed_area")
     removed = removed[~removed.isnan()]

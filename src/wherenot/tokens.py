@@ -12,6 +12,8 @@ from torch import Tensor
 SENSITIVE = 0.2
 _THINKING = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>\s*", re.DOTALL)
 _THOUGHT_FIELDS = ("thought", "thinking")
+_SPOKEN = re.compile(r"^[ \t]*Thought:\s*(.*?)\s*(?=^[ \t]*Action:|\Z)", re.DOTALL | re.MULTILINE)
+_BEFORE_CALL = re.compile(r"\s*(\S.*?)\s*(?=<tool_call>)", re.DOTALL)
 _PLACES = re.compile(r"-?\d+|(?=.*\d)-?\d*:-?\d*")
 
 
@@ -33,10 +35,10 @@ def check_choice(choice: str) -> None:
     kind, _, wanted = choice.partition(":")
     if kind in _SPANS and wanted:
         _SPANS[kind]("", wanted)
-    elif choice not in ("all", "answer", "sensitive") and not _PLACES.fullmatch(choice):
+    elif choice not in ("all", "answer", "thought", "sensitive") and not _PLACES.fullmatch(choice):
         raise ValueError(
-            f"choose_tokens: cannot read {choice!r}; write all, answer, sensitive, word:WORD, regex:EXPRESSION, "
-            "field:NAME, a place (3) or places (3:7)."
+            f"choose_tokens: cannot read {choice!r}; write all, answer, thought, sensitive, word:WORD, "
+            "regex:EXPRESSION, field:NAME, a place (3) or places (3:7)."
         )
 
 
@@ -51,10 +53,12 @@ def choose_tokens(
 
     Args:
         pieces: The text of each token; joined they are the answer.
-        choice: ``all``; ``answer`` (all but what is thought aloud: a ``<think>`` block, or a ``thought`` field of a
-            JSON answer); ``word:cat`` (each whole word "cat", in whatever case); ``regex:EXPRESSION``; ``field:POINT``
-            (the value of a field of a JSON answer, at any depth); ``3``, ``3:7`` (places, as in Python);
-            ``sensitive`` (those whose probability falls by more than 0.2 when nothing of the image is visible).
+        choice: ``all``; ``thought`` (what is thought aloud: a ``<think>`` block at the beginning, a ``thought`` field
+            of a JSON answer, what follows ``Thought:``, or what stands before a ``<tool_call>``); ``answer``
+            (everything else); ``word:cat`` (each whole word "cat", in whatever case); ``regex:EXPRESSION``;
+            ``field:POINT`` (the value of a field of a JSON answer, at any depth); ``3``, ``3:7`` (places, as in
+            Python); ``sensitive`` (those whose probability falls by more than 0.2 when nothing of the image is
+            visible).
         full: Probability of each token given the whole image; for ``sensitive`` only.
         empty: Given nothing of it.
 
@@ -74,9 +78,9 @@ def choose_tokens(
     kind, _, wanted = choice.partition(":")
     if choice == "all":
         chosen = list(range(len(pieces)))
-    elif choice == "answer":
+    elif choice in ("answer", "thought"):
         thought = {place for span in _thoughts(text) for place in _overlapping(pieces, *span)}
-        chosen = [place for place in range(len(pieces)) if place not in thought]
+        chosen = [place for place in range(len(pieces)) if (place in thought) == (choice == "thought")]
     elif choice == "sensitive":
         if full is None or empty is None:
             raise ValueError("choose_tokens: 'sensitive' needs each token's probability with and without the image.")
@@ -123,8 +127,12 @@ def _field_spans(text: str, name: str) -> list[tuple[int, int]]:
 
 
 def _thoughts(text: str) -> list[tuple[int, int]]:
-    block = _THINKING.match(text)
-    return [block.span()] if block else [span for field in _THOUGHT_FIELDS for span in _field_spans(text, field)]
+    if block := _THINKING.match(text):
+        return [block.span()]
+    if fields := [span for field in _THOUGHT_FIELDS for span in _field_spans(text, field)]:
+        return fields
+    spoken = _SPOKEN.search(text) or _BEFORE_CALL.match(text)
+    return [spoken.span(1)] if spoken else []
 
 
 def _overlapping(pieces: Sequence[str], start: int, end: int) -> list[int]:

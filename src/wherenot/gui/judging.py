@@ -10,7 +10,7 @@ from wherenot.data import GuiSample
 from wherenot.gui.actions import Action
 from wherenot.gui.codecs import CODECS, Codec
 from wherenot.gui.coordinates import CONVENTIONS, Scale
-from wherenot.gui.matching import exact_match
+from wherenot.gui.matching import exact_match, type_match
 from wherenot.gui.replies import Reply, clicked_points
 from wherenot.metrics import click_distance_1000, click_distance_px, click_success
 
@@ -23,12 +23,18 @@ class Judgement:
         reply: What it was read as.
         correct: A click in the target's box where there is one; otherwise the right action (`exact_match`). A malformed
             answer is wrong. None where nobody said what is right.
+        type_match: Whether the action is of the right type, by AgentCPM-GUI's rules; None where nobody said what is
+            right. A malformed answer is not.
+        exact_match: Whether it is the right action by these rules, which take any click near the right one or in an
+            element around it: not the same as a click in the target's box.
         distance_px: From the click to the box, in pixels of the screenshot, 0 inside; None without a click or a box.
         distance_1000: The same in thousandths of the screen.
     """
 
     reply: Reply
     correct: bool | None
+    type_match: bool | None = None
+    exact_match: bool | None = None
     distance_px: float | None = None
     distance_1000: float | None = None
 
@@ -52,10 +58,15 @@ def judge(sample: GuiSample, said: str, size: tuple[int, int], *, codec: Codec, 
         ...     scale=thousandths).reply.faults
         (False, 10.0, ('no_action',))
     """
-    reply = codec.read(said, scale=scale)
+    reply, truth = codec.read(said, scale=scale), right_action(sample)
+    matches: dict[str, bool] = {}
+    if truth is not None:
+        around = [element.box for element in sample.elements() if element.visible]
+        around += [] if sample.box is None else [sample.box]
+        matches["type_match"] = type_match(reply.action, truth)
+        matches["exact_match"] = exact_match(reply.action, truth, boxes=around, size=size)
     if sample.box is None:
-        truth = _right_action(sample)
-        return Judgement(reply=reply, correct=None if truth is None else exact_match(reply.action, truth))
+        return Judgement(reply=reply, correct=matches.get("exact_match"), **matches)
     points, boxes = clicked_points([reply]), torch.tensor([sample.box], dtype=torch.float64)
     sizes = torch.tensor([size], dtype=torch.float64)
     clicked = not bool(points.isnan().any())
@@ -64,10 +75,18 @@ def judge(sample: GuiSample, said: str, size: tuple[int, int], *, codec: Codec, 
         correct=bool(click_success(points, boxes, sizes)),
         distance_px=float(click_distance_px(points, boxes, sizes)) if clicked else None,
         distance_1000=float(click_distance_1000(points, boxes, sizes)) if clicked else None,
+        **matches,
     )
 
 
-def _right_action(sample: GuiSample) -> Action | None:
+def right_action(sample: GuiSample) -> Action | None:
+    """What a task asks for; None where nobody said.
+
+    Example:
+        >>> sample = GuiSample("a", 0, "test", None, lambda: None, lambda: None, "Go.", right='{"PRESS":"BACK"}')
+        >>> right_action(sample).key
+        'back'
+    """
     if sample.right is None:
         return None
     return CODECS["agentcpm"].read(sample.right, scale=CONVENTIONS["0-1000"].scale()).action

@@ -2,7 +2,8 @@
 
 `classification` says how often the model is right, `localization` where its evidence lies, `faithfulness` and `answers`
 whether that evidence is what the model uses, `hallucination` how little has to be hidden until a wrong answer becomes
-right, `clicks` how well an agent finds its target, and `statistics` how sure we can be of any of these numbers.
+right, `clicks` how well an agent finds its target, `consistency` whether two pieces of evidence agree, and `statistics`
+how sure we can be of any of these numbers.
 """
 
 from wherenot.metrics.answers import Faithfulness as Faithfulness
@@ -21,6 +22,8 @@ from wherenot.metrics.clicks import click_distance_px as click_distance_px
 from wherenot.metrics.clicks import click_rates as click_rates
 from wherenot.metrics.clicks import click_success as click_success
 from wherenot.metrics.clicks import conditional_clicks as conditional_clicks
+from wherenot.metrics.consistency import map_correlation as map_correlation
+from wherenot.metrics.consistency import regions_iou as regions_iou
 from wherenot.metrics.corruptions import corrupt as corrupt
 from wherenot.metrics.corruptions import parse_corruption as parse_corruption
 from wherenot.metrics.faithfulness import area_axis as area_axis
