@@ -52,7 +52,7 @@ def map_correlation(first: Float[Tensor, "B H W"], second: Float[Tensor, "B H W"
         ValueError: If the shapes differ, or a map has a value that is not finite.
 
     Example:
-        >>> maps = torch.tensor([[[0.0, 1.0], [2.0, 3.0]]])
+        >>> maps = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
         >>> map_correlation(maps, 2 * maps + 1), map_correlation(maps, -maps)
         (tensor([1.], dtype=torch.float64), tensor([-1.], dtype=torch.float64))
     """

@@ -14,9 +14,12 @@ from jaxtyping import Float
 from wherenot.metrics.statistics import over_seeds, paired_difference
 from wherenot.report.columns import Cell, Column, find_metric, group_runs, known, measured
 from wherenot.report.runs import Metric, Record, Run
-from wherenot.report.wording import POINTING_GAMES, base_metric, group_of, is_for_predicted
+from wherenot.report.wording import POINTING_GAMES, base_metric, group_of, kind_of, without_kind
 
 _BOOTSTRAP_SEED = 0
+_OF_CLICKS = (
+    "click_success", "type_match", "exact_match", "malformed", "click_distance_px", "click_distance_1000", "reliance",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,22 +123,38 @@ def per_image(record: Record, metric: str) -> float:
         return float(bool(by_name.get(base_metric(metric), record.correct)))
     if base_metric(metric) in POINTING_GAMES and record.error is not None:
         return 0.0
-    measures = (record.predicted_evidence if is_for_predicted(metric) else record.true) or {}
-    name = metric.removesuffix(" (predicted)")
-    found = measures.get("forwards" if name == "forwards_per_image" else name)
+    found = _found(record, metric)
     return float("nan") if found is None else float(found)
+
+
+def _found(record: Record, metric: str) -> bool | int | float | None:
+    """A measure of a record, whatever it looks at."""
+    name = without_kind(metric.partition(" [")[0])
+    if name in _OF_CLICKS:
+        return getattr(record, name)
+    if name.startswith("consistency_"):
+        return (record.consistency or {}).get(name)
+    by_kind = {
+        "predicted": record.predicted_evidence,
+        "thought": record.thought_evidence,
+        "action": record.action_evidence,
+    }
+    measures = by_kind.get(kind_of(metric), record.true) or {}
+    return measures.get("forwards" if name == "forwards_per_image" else name)
 
 
 def _is_answer(metric: str) -> bool:
     """Whether a metric counts right answers, and so needs no evidence."""
-    return base_metric(metric) in ("top1", "top2", "top1_noise", "top1_corrupted") or group_of(metric) is not None
+    return base_metric(metric) in ("top1", "top2", "top1_noise", "top1_corrupted")
 
 
 def _is_asked(record: Record, metric: str) -> bool:
     """Whether an audit was to measure a metric on an image."""
+    if group_of(metric) not in (None, record.group):
+        return False
     if _is_answer(metric):
-        return record.label is not None and group_of(metric) in (None, record.group)
-    return record.searched
+        return record.label is not None
+    return record.searched or base_metric(metric) in _OF_CLICKS
 
 
 def _compare(metric: Metric, column: Column, baseline: Column) -> ComparisonRow:

@@ -112,6 +112,7 @@ class Content:
 
     Attributes:
         asks: Whether the models answered questions, and the evidence is for their answers.
+        acts: Whether they were agents with tasks on screenshots.
         pointing: The pointing game that decides between hit and miss on the page; None if none was measured.
         gallery: The same images for all columns, chosen by position in the data.
         warnings: Why numbers of different columns may not be comparable.
@@ -122,6 +123,7 @@ class Content:
     headline: tuple[str, ...]
     columns: tuple[Column, ...]
     asks: bool
+    acts: bool
     pointing: str | None
     tables: tuple[SplitTable, ...]
     gallery: tuple[GalleryRow, ...]
@@ -158,6 +160,7 @@ def build_content(runs: Sequence[Run], *, gallery: int = 12) -> Content:
         headline=headline(columns, comparison),
         columns=columns,
         asks=any(record.prompt is not None for run in runs for record in run.records),
+        acts=any(record.malformed is not None for run in runs for record in run.records),
         pointing=pointing,
         tables=tuple(_split_tables(columns, comparison)),
         gallery=tuple(_gallery(columns, pointing, gallery)),

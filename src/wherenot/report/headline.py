@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from wherenot.report.columns import Cell, Column, measured
 from wherenot.report.comparison import ComparisonRow
-from wherenot.report.wording import POINTING_GAMES, base_metric, is_for_predicted
+from wherenot.report.wording import POINTING_GAMES, base_metric, group_of, kind_of
 
 MODELS_NAMED = 4
 
@@ -22,7 +22,7 @@ def pointing_metric(columns: Sequence[Column]) -> str | None:
     Returns:
         Its full name: the coverage game if any run measured it, else the stricter of the others; None without one.
     """
-    names = [row.metric for row in measured(columns) if not is_for_predicted(row.metric)]
+    names = [row.metric for row in measured(columns) if not kind_of(row.metric) and group_of(row.metric) is None]
     for game in POINTING_GAMES:
         for name in names:
             if base_metric(name) == game:

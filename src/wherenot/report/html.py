@@ -10,24 +10,34 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from wherenot.gui.replies import FAULTS
 from wherenot.report import wording
 from wherenot.report.content import CONFIDENT, Content, Shown, build_content
 from wherenot.report.figures import FORBIDDEN_COLOR, PRIOR_COLOR, metric_figure, png_bytes
 from wherenot.report.provenance import run_label
 from wherenot.report.runs import load_evidence, load_run
-from wherenot.report.tiles import Tile, css_gradient, data_uri, draw_tile
+from wherenot.report.spoken import Word, read_words
+from wherenot.report.tiles import SCREEN_PX, SIDE_PX, Tile, css_gradient, data_uri, draw_tile, star_path
 
 _IDS_LISTED = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Picture:
-    """A tile whose shared layers are referred to by name; `problem` says why there is none."""
+    """A tile whose shared layers are referred to by name; `problem` says why there is none.
+
+    Attributes:
+        star: SVG path where the agent clicked; empty without a click.
+        words: Of the answer that the evidence is for; none for a classifier.
+    """
 
     tile: Tile | None = None
     image: str = ""
     prior: str = ""
     forbidden: str = ""
+    elements: str = ""
+    star: str = ""
+    words: tuple[Word, ...] = ()
     problem: str = ""
 
 
@@ -54,12 +64,14 @@ class _Pictures:
         if shown.evidence is None:
             return _Picture(problem="no picture was kept")
         if shown.evidence not in self._drawn:
-            self._drawn[shown.evidence] = self._draw(shown.evidence)
+            self._drawn[shown.evidence] = self._draw(shown.evidence, shown)
         return self._drawn[shown.evidence]
 
-    def _draw(self, path: Path) -> _Picture:
+    def _draw(self, path: Path, shown: Shown) -> _Picture:
+        record = shown.record
+        asks, acts = (record.prompt, record.malformed) if record is not None else (None, None)
         try:
-            tile = draw_tile(load_evidence(path))
+            tile = draw_tile(load_evidence(path), side=SIDE_PX if acts is None else SCREEN_PX)
         except ValueError:
             return _Picture(problem=f"{path.parent.name}/{path.name} is missing or broken")
         image = (tile.image, tile.width, tile.height, tile.is_tiny)
@@ -68,6 +80,9 @@ class _Pictures:
             image=self.images.setdefault(image, f"image{len(self.images)}"),
             prior=self._outline(tile.prior),
             forbidden=self._outline(tile.forbidden),
+            elements=self._outline(tile.elements),
+            star="" if record is None or record.clicked is None else tile.star(record.clicked),
+            words=() if asks is None else read_words(path),
         )
 
     def _outline(self, path: str) -> str:
@@ -115,6 +130,9 @@ def render_html(content: Content) -> str:
         confident=CONFIDENT,
         ids_listed=_IDS_LISTED,
         missing=wording.MISSING,
+        faults=FAULTS,
+        minus=wording.MINUS,
+        star=star_path(10, 10, 9),
         arrow=wording.arrow,
         interval=wording.interval,
         meaning=wording.meaning,

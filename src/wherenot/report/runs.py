@@ -46,6 +46,19 @@ class Record:
         corrupted: Whether it is right under a corruption, by name and severity.
         true: Evidence measures for the labelled class, or for the answer, by metric name; None where the image failed.
         predicted_evidence: The same for the predicted class.
+        clicked: Where an agent clicked, x and y in [0, 1] of the screenshot; None without a click.
+        malformed: Whether no action can be read from an agent's answer; None where it was not asked to act.
+        faults: How its answer differs from its format (`gui.FAULTS`).
+        click_success: Whether it clicked into the target's box; None without a box.
+        click_distance_px: How far beside it, in pixels of the screenshot; None without a click or a box.
+        click_distance_1000: The same in thousandths of the screen.
+        type_match: Whether the action is of the right type; None where nobody said what is right.
+        exact_match: Whether it is the right one, by AgentCPM-GUI's rules.
+        reliance: What the first word that tells where loses when the target is hidden; None where it was not measured.
+        thought_evidence: The same as `true` for the agent's thought alone; None where it was not searched.
+        action_evidence: The same for what it wrote besides.
+        consistency: How far the two agree, by metric name.
+        unexplained: Why there is no evidence for thought or action.
         evidence_file: The stored arrays, relative to the run folder; None if they were not kept.
         error: Why the image failed; None if it did not.
     """
@@ -66,6 +79,19 @@ class Record:
     true: dict[str, bool | int | float | None] | None = None
     predicted_evidence: dict[str, bool | int | float | None] | None = None
     corrected: str | None = None
+    clicked: tuple[float, float] | None = None
+    malformed: bool | None = None
+    faults: tuple[str, ...] = ()
+    click_success: bool | None = None
+    click_distance_px: float | None = None
+    click_distance_1000: float | None = None
+    type_match: bool | None = None
+    exact_match: bool | None = None
+    reliance: float | None = None
+    thought_evidence: dict[str, bool | int | float | None] | None = None
+    action_evidence: dict[str, bool | int | float | None] | None = None
+    consistency: dict[str, bool | float | None] | None = None
+    unexplained: dict[str, str] = field(default_factory=dict)
     evidence_file: str | None = None
     error: str | None = None
 
@@ -143,6 +169,7 @@ class StoredEvidence:
         top_region: True on the region the search took first.
         allowed: True where evidence may lie; all True without a prior.
         forbidden: True where a person said evidence may not lie.
+        elements: Of a screenshot, the boxes of what it consists of, xyxy in its pixels; empty where nobody said.
     """
 
     image: UInt8[np.ndarray, "H W 3"]
@@ -150,6 +177,7 @@ class StoredEvidence:
     top_region: Bool[np.ndarray, "H W"]
     allowed: Bool[np.ndarray, "H W"]
     forbidden: Bool[np.ndarray, "H W"]
+    elements: Float[np.ndarray, "E 4"] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
 
 
 def load_run(path: str | Path) -> Run:
@@ -205,6 +233,7 @@ def load_evidence(path: Path) -> StoredEvidence:
             image = arrays["image"]
             evidence_map = arrays["map"].astype(np.float32)
             keeps = {name: arrays[name].astype(bool) for name in ("top_region", "allowed", "forbidden")}
+            elements = arrays["elements"] if "elements" in arrays else np.zeros((0, 4), np.float32)
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"load_evidence: cannot read {path}: {error}") from error
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -212,7 +241,9 @@ def load_evidence(path: Path) -> StoredEvidence:
     for name, plane in {"map": evidence_map, **keeps}.items():
         if plane.shape != image.shape[:2]:
             raise ValueError(f"load_evidence: {path}: {name} has shape {plane.shape}, its image {image.shape[:2]}")
-    return StoredEvidence(image=image, map=evidence_map, **keeps)
+    if elements.ndim != 2 or elements.shape[1] != 4 or elements.dtype.kind != "f":
+        raise ValueError(f"load_evidence: {path}: elements are {elements.dtype} {elements.shape}, not boxes [E, 4]")
+    return StoredEvidence(image=image, map=evidence_map, elements=elements, **keeps)
 
 
 def _read_json(path: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import ListedColormap
 
 SIDE_PX = 224
+SCREEN_PX = 480
 TINY_PX = 64
 
 _COLORS = 64
@@ -32,6 +34,7 @@ class Tile:
         prior: SVG path around the prior; empty where it covers all or nothing.
         forbidden: SVG path around what a person forbade.
         top_region: SVG path around the region the search took first.
+        elements: SVG path around the elements of a screenshot; empty where none are known.
         is_tiny: Whether single pixels should stay visible.
     """
 
@@ -42,20 +45,30 @@ class Tile:
     prior: str
     forbidden: str
     top_region: str
+    elements: str
     is_tiny: bool
 
+    def star(self, place: tuple[float, float]) -> str:
+        """SVG path of a star where an agent clicked.
 
-def draw_tile(stored: StoredEvidence) -> Tile:
-    """Turn the arrays of one image into layers, at most `SIDE_PX` long; smaller images keep their size.
+        Args:
+            place: x and y in [0, 1] of the picture.
+        """
+        return star_path(place[0] * self.width, place[1] * self.height, max(5.0, 0.045 * max(self.width, self.height)))
+
+
+def draw_tile(stored: StoredEvidence, side: int = SIDE_PX) -> Tile:
+    """Turn the arrays of one image into layers, at most `side` long; smaller images keep their size.
 
     Args:
         stored: The arrays of one image.
+        side: In pixels; `SCREEN_PX` for screenshots, whose words should stay legible.
 
     Returns:
         The layers. Images up to `TINY_PX` are stored without loss, larger ones as JPEG.
     """
     height, width = stored.map.shape
-    scale = min(1.0, SIDE_PX / max(height, width))
+    scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     is_tiny = max(size) <= TINY_PX
     return Tile(
@@ -66,6 +79,7 @@ def draw_tile(stored: StoredEvidence) -> Tile:
         prior=outline_path(_resized(stored.allowed, size)),
         forbidden=outline_path(_resized(stored.forbidden, size)),
         top_region=outline_path(_resized(stored.top_region, size)),
+        elements=boxes_path(stored.elements * np.float32(scale)),
         is_tiny=is_tiny,
     )
 
@@ -108,6 +122,46 @@ def outline_path(inside: Bool[np.ndarray, "H W"]) -> str:
     return "".join(
         f"M{x0} {y0}H{x1}" if y0 == y1 else f"M{x0} {y0}V{y1}" for x0, y0, x1, y1 in outline_segments(inside)
     )
+
+
+def boxes_path(boxes: Float[np.ndarray, "E 4"]) -> str:
+    """Write boxes as one SVG path.
+
+    Args:
+        boxes: xyxy.
+
+    Returns:
+        The `d` attribute; empty without boxes.
+
+    Example:
+        >>> boxes_path(np.array([[1.0, 2.0, 5.0, 8.25]]))
+        'M1 2H5V8.2H1Z'
+    """
+    edges = ([f"{edge:.1f}".removesuffix(".0") for edge in box] for box in boxes.tolist())
+    return "".join(f"M{x0} {y0}H{x1}V{y1}H{x0}Z" for x0, y0, x1, y1 in edges)
+
+
+def star_path(x: float, y: float, radius: float) -> str:
+    """Write a five-pointed star as an SVG path.
+
+    Args:
+        x: Of its middle.
+        y: Of its middle.
+        radius: Of its points.
+
+    Returns:
+        The `d` attribute.
+
+    Example:
+        >>> star_path(10, 20, 8).startswith("M10.0 12.0L")
+        True
+    """
+    corners = []
+    for corner in range(10):
+        reach = radius if corner % 2 == 0 else 0.45 * radius
+        angle = math.pi * corner / 5
+        corners.append(f"{x + reach * math.sin(angle):.1f} {y - reach * math.cos(angle):.1f}")
+    return f"M{'L'.join(corners)}Z"
 
 
 def evidence_colormap() -> ListedColormap:

@@ -9,10 +9,18 @@ MINUS = "\N{MINUS SIGN}"
 
 POINTING_GAMES = ("pointing_coverage", "pointing_argmax", "pointing_touch")
 
-_PREDICTED, _MEDIAN = " (predicted)", " (median)"
-_SHARES = ("top", "accuracy", "pointing_", "worst_group", "click_success", "correction_rate", "malformed")
+_KINDS = {
+    "predicted": "for the class the model predicts",
+    "thought": "for the words of the agent's thought alone",
+    "action": "for what the agent writes besides its thought",
+}
+_SHARES = (
+    "top", "accuracy", "pointing_", "worst_group", "click_success", "correction_rate", "type_match", "exact_match",
+    "malformed", "consistency_first", "consistency_pointing",
+)  # fmt: skip
 _COUNTS = ("forwards",)
 _DISTANCES = ("click_distance_",)
+_MEDIAN = " (median)"
 
 _MEANINGS = {
     "top1": "share of images the model gets right.",
@@ -20,9 +28,6 @@ _MEANINGS = {
     "worst_group": "accuracy within the group of images that does worst.",
     "top1_noise": "share of images the model gets right under noise of standard deviation {variant}.",
     "top1_corrupted": "share of images the model gets right under the corruption {variant} (1 mild, 5 severe).",
-    "malformed": "share of answers that cannot be read as an action.",
-    "click_distance_px": "how far clicks miss the target's box, in pixels of the screenshot; a hit has 0.",
-    "click_distance_1000": "how far clicks miss the target's box, in thousandths of the screen's width and height.",
     "pointing_coverage": (
         "share of images whose strongest region lies on the prior with more than {variant} of its area."
     ),
@@ -46,6 +51,30 @@ _MEANINGS = {
     "correction_rate_of_corrected": (
         "the same among the answers alone that some removal corrects; the rest is not counted."
     ),
+    "click_success": "share of tasks whose click lies in the target's box; an answer without a click is a failure.",
+    "type_match": "share of answers whose action is of the right type, by AgentCPM-GUI's rules.",
+    "exact_match": (
+        "share of answers whose action is right by AgentCPM-GUI's rules, which take clicks within 14% of the screen."
+    ),
+    "malformed": "share of answers that cannot be read as an action.",
+    "click_distance_px": "how far clicks miss the target's box, in pixels of the screenshot; a hit has 0.",
+    "click_distance_1000": "how far clicks miss the target's box, in thousandths of the screen's width and height.",
+    "reliance": (
+        "how much probability the first word that tells where to click loses when the target is hidden (0: the agent "
+        "answers without looking at it)."
+    ),
+    **{
+        f"{metric}_given_{game}": f"{metric} of the tasks with evidence on the target by {game}{variant}."
+        for metric in ("click_success", "click_distance_px", "click_distance_1000")
+        for game, variant in (("pointing_coverage", "@{variant}"), ("pointing_touch", ""))
+    },
+    "consistency_first": "share of answers whose thought and action rest on the same region first of all.",
+    "consistency_iou": "area that the first {variant} regions of thought and action share, of the area of either.",
+    "consistency_correlation": "how far the maps of thought and action rise and fall together (1 alike, 0 unrelated).",
+    "consistency_pointing": (
+        "share of answers whose thought and action both rest on the target first of all, with more than {variant} of "
+        "the region."
+    ),
     "forwards_per_image": "masked images the model was shown to find the evidence of one image (cost).",
 }
 _DETAILS = (
@@ -63,8 +92,16 @@ _DETAILS = (
     "highest_confidence_sensitive",
     "sensitive_tokens",
     "correction_rate_of_corrected",
+    "click_distance_1000",
+    "click_distance_1000_given_pointing_coverage",
+    "click_success_given_pointing_touch",
+    "click_distance_px_given_pointing_touch",
+    "click_distance_1000_given_pointing_touch",
+    "consistency_first",
+    "consistency_correlation",
     "forwards_per_image",
 )
+_APART = ("pointing_coverage",)  # what is worth seeing of thought and action, too
 
 
 def base_metric(metric: str) -> str:
@@ -74,25 +111,46 @@ def base_metric(metric: str) -> str:
         metric: Full name, as in `metrics.json`.
 
     Returns:
-        The part before `@`, before ` (predicted)` and before ` (median)`.
+        The part before `@`, before ` (predicted)` and the like, before ` (median)` and before ` [group]`.
 
     Example:
         >>> base_metric("pointing_coverage@0.2 (predicted)"), base_metric("click_distance_px (median)")
         ('pointing_coverage', 'click_distance_px')
     """
-    return metric.removesuffix(_PREDICTED).removesuffix(_MEDIAN).partition("@")[0]
+    return without_kind(metric.partition(" [")[0]).removesuffix(_MEDIAN).partition("@")[0]
 
 
-def is_for_predicted(metric: str) -> bool:
-    """Say whether a metric looks at the evidence for the predicted class rather than for the label.
+def kind_of(metric: str) -> str:
+    """Say whose evidence a metric looks at, if not that for the label or the whole answer.
 
     Args:
         metric: Full name, as in `metrics.json`.
 
     Returns:
-        True for the `(predicted)` variants.
+        ``predicted`` (class), ``thought`` or ``action`` (of an agent); empty for all others.
+
+    Example:
+        >>> kind_of("pointing_argmax (thought)"), kind_of("click_distance_px (median)")
+        ('thought', '')
     """
-    return metric.endswith(_PREDICTED)
+    return next((kind for kind in _KINDS if metric.endswith(f" ({kind})")), "")
+
+
+def without_kind(metric: str) -> str:
+    """Return a metric's name without what `kind_of` reads.
+
+    Args:
+        metric: Full name, as in `metrics.json`.
+
+    Returns:
+        The name that the evidence of every kind has for it.
+
+    Example:
+        >>> without_kind("pointing_coverage@0.2 (action)")
+        'pointing_coverage@0.2'
+    """
+    kind = kind_of(metric)
+    return metric.removesuffix(f" ({kind})") if kind else metric
 
 
 def group_of(metric: str) -> str | None:
@@ -108,7 +166,8 @@ def group_of(metric: str) -> str | None:
         >>> group_of("top1 [water]"), group_of("top1")
         ('water', None)
     """
-    return metric[len("top1 [") : -1] if metric.startswith("top1 [") and metric.endswith("]") else None
+    _, opening, group = metric.partition(" [")
+    return group[:-1] if opening and group.endswith("]") else None
 
 
 def is_detail(metric: str) -> bool:
@@ -120,9 +179,14 @@ def is_detail(metric: str) -> bool:
     Returns:
         True for variants and by-products; False for the metrics to read first, and for any metric not known here.
     """
-    if is_for_predicted(metric) or metric.endswith(_MEDIAN):
-        return True
-    return group_of(metric) is not None or base_metric(metric) in _DETAILS
+    if kind_of(metric) in ("thought", "action"):
+        return base_metric(metric) not in _APART
+    return (
+        kind_of(metric) != ""
+        or metric.endswith(_MEDIAN)
+        or group_of(metric) is not None
+        or base_metric(metric) in _DETAILS
+    )
 
 
 def is_share(metric: str) -> bool:
@@ -150,12 +214,15 @@ def meaning(metric: str) -> str:
         >>> meaning("pointing_coverage@0.2")
         'share of images whose strongest region lies on the prior with more than 0.2 of its area.'
     """
-    if group_of(metric) is not None:
-        return "share of images of this group that the model gets right."
-    variant = metric.removesuffix(_PREDICTED).partition("@")[2]
-    text = _MEANINGS.get(base_metric(metric), "").format(variant=variant)
-    if text and is_for_predicted(metric):
-        return f"for the class the model predicts: {text}"
+    name = metric if group_of(metric) is None else metric.partition(" [")[0]
+    variant = without_kind(name).partition("@")[2]
+    text = _MEANINGS.get(base_metric(name), "").format(variant=variant)
+    if text and group_of(metric) is not None:
+        return (
+            "share of images of this group that the model gets right." if name == "top1" else f"in this group: {text}"
+        )
+    if text and kind_of(name):
+        return f"{_KINDS[kind_of(name)]}: {text}"
     return f"median instead of mean: {text}" if text and metric.endswith(_MEDIAN) else text
 
 
