@@ -55,6 +55,7 @@ class Record:
         type_match: Whether the action is of the right type; None where nobody said what is right.
         exact_match: Whether it is the right one, by AgentCPM-GUI's rules.
         reliance: What the first word that tells where loses when the target is hidden; None where it was not measured.
+        no_reliance: Why it was not.
         thought_evidence: The same as `true` for the agent's thought alone; None where it was not searched.
         action_evidence: The same for what it wrote besides.
         consistency: How far the two agree, by metric name.
@@ -88,6 +89,7 @@ class Record:
     type_match: bool | None = None
     exact_match: bool | None = None
     reliance: float | None = None
+    no_reliance: str | None = None
     thought_evidence: dict[str, bool | int | float | None] | None = None
     action_evidence: dict[str, bool | int | float | None] | None = None
     consistency: dict[str, bool | float | None] | None = None
