@@ -144,7 +144,7 @@ def test_what_cannot_be_read_or_explained_is_counted_as_failure(tmp_path, on_pap
     assert "'word:cat' names no token" in records[5]["error"]
     assert "contradicts nothing" in records[6]["error"]
     # What was said stays on record, and is judged; its evidence is a miss.
-    assert [record["predicted"] for record in records[4:]] == [None, "Yes", "Yes"]
+    assert [record["predicted"] for record in records[4:]] == [None, "Yes, it is.", "Yes, it is."]
     assert (rows["top1"]["value"], rows["top1"]["missing"]) == (pytest.approx(4 / 7), 1)
     assert (rows["pointing_touch"]["value"], rows["pointing_touch"]["missing"]) == (pytest.approx(3 / 7), 3)
     assert (rows["insertion_auc"]["n"], rows["insertion_auc"]["missing"]) == (4, 3)
