@@ -100,8 +100,8 @@ def audit_answers(
         The run folder.
 
     Raises:
-        ValueError: If a sample has no prompt, a split does not exist, ``elements`` are asked of data that have none, or
-            the folder cannot be used.
+        ValueError: If a sample has no prompt, a split does not exist, ``elements`` or ``thinking`` are asked of data
+            that have none, or the folder cannot be used.
 
     References:
         EAGLE: faithfulness of answers and of their sensitive tokens, influence, AMCR and CSR@10%. Its pointing game is
@@ -113,10 +113,12 @@ def audit_answers(
                 f"audit_answers: sample {sample.id!r} of {dataset.name} has no prompt; read questions about images "
                 "(image-text:PATH)."
             )
-    if config.elements and not any(isinstance(sample, GuiSample) for sample in dataset.samples):
-        raise ValueError(
-            f"audit_answers: elements=True, but {dataset.name} has no task on a screenshot (gui:PATH); leave it out."
-        )
+    for option in ("elements", "thinking"):
+        if getattr(config, option) and not any(isinstance(sample, GuiSample) for sample in dataset.samples):
+            raise ValueError(
+                f"audit_answers: {option}=True, but {dataset.name} has no task on a screenshot (gui:PATH); leave it "
+                "out."
+            )
     auditor = _Auditor(vlm, config)
     return run_audit(auditor, dataset, out, config, name=name, model=model, at_once=1, on_images=on_images)
 

@@ -25,6 +25,7 @@ class Audit:
       wherenot audit --model google/vit-base-patch16-224 --data photos/ --splits test --max-images 200
       wherenot audit --model Qwen/Qwen2.5-VL-3B-Instruct --data image-text:questions.jsonl --partition grid:7x7
       wherenot audit --model openbmb/AgentCPM-GUI --data gui:runs/screens --elements --tokens field:POINT
+      wherenot audit --model openbmb/AgentCPM-GUI --data gui:runs/screens --elements --thinking
     """
 
     model: str
@@ -53,6 +54,8 @@ class Audit:
     """Tasks on screenshots: the format in which the model writes actions (docs/gui_actions.md)."""
     coordinates: ConventionName = "0-1000"
     """Tasks on screenshots: the numbers in which it writes places."""
+    thinking: bool = False
+    """Tasks on screenshots: explain thought and action apart, too, and compare the two; up to three times the work."""
     name: str | None = None
     """What tables call this run; left out, the model's name."""
     seed: int = 0

@@ -40,7 +40,7 @@ def run_audit(command: cli.Audit) -> None:
 
         config = AnswerAuditConfig(
             fill=command.fill or "black", correct=command.correct, tokens=command.tokens, elements=command.elements,
-            actions=command.actions, coordinates=command.coordinates, **shared,
+            actions=command.actions, coordinates=command.coordinates, thinking=command.thinking, **shared,
         )  # fmt: skip
         asking = partial(audit_answers, load_vlm(command.model), dataset, out, config)
     else:
@@ -57,7 +57,7 @@ def _refuse_what_is_for_answers(command: cli.Audit) -> None:
     unused = [
         f"--{field.name}"
         for field in fields(command)
-        if field.name in ("correct", "tokens", "elements", "actions", "coordinates")
+        if field.name in ("correct", "tokens", "elements", "actions", "coordinates", "thinking")
         and getattr(command, field.name) != field.default
     ]
     if unused:

@@ -1,5 +1,8 @@
 """Reports on audits: run folders in, one self-contained HTML page or a comparison table out."""
 
+from wherenot.report.agents import clicks_figure as clicks_figure
+from wherenot.report.agents import failures_figure as failures_figure
+from wherenot.report.agents import thinking_figure as thinking_figure
 from wherenot.report.answers import answer_figure as answer_figure
 from wherenot.report.comparison import ComparisonRow as ComparisonRow
 from wherenot.report.comparison import comparison_rows as comparison_rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,12 @@ from wherenot.report.wording import is_share
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+STAR_COLOR = "#FFD23F"
+
+_INCHES = 1.6  # width of a picture
+_LETTERS = 34  # in a line below it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +47,12 @@ class Shown:
     Attributes:
         evidence: As an audit kept it.
         caption: What the model said, and whether it was right.
+        clicked: Where an agent clicked, x and y in [0, 1] of the screenshot; None without a click.
     """
 
     evidence: StoredEvidence
     caption: str
+    clicked: tuple[float, float] | None = None
 
 
 def evidence_grid(
@@ -51,7 +60,8 @@ def evidence_grid(
 ) -> Figure:
     """Draw images in rows and methods in columns: the image with its prior first, then each method's evidence.
 
-    The prior is outlined, the colour scale the same everywhere: 0 none, 1 strongest of that map.
+    The prior is outlined, a star is an agent's click, the colour scale the same everywhere: 0 none, 1 strongest of that
+    map. Long captions are broken into lines.
 
     Args:
         rows: A name and one tile per method, None where a method has none.
@@ -78,8 +88,10 @@ def evidence_grid(
 
     if not rows or any(len(tiles) != len(methods) for _, tiles in rows):
         raise ValueError(f"evidence_grid: each of at least one row needs {len(methods)} tiles, one per method.")
-    figure = Figure(figsize=(1.7 * (len(methods) + 1), 1.95 * len(rows) + 0.4), layout="constrained")
-    grid = figure.subplots(len(rows), len(methods) + 1, squeeze=False)
+    heights = [_INCHES * _tall(tiles) + 0.14 * max(_lines(tiles), len(_broken(name))) + 0.2 for name, tiles in rows]
+    size = ((_INCHES + 0.2) * (len(methods) + 1), sum(heights) + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(rows), len(methods) + 1, squeeze=False, height_ratios=heights)
     for line, (name, tiles) in zip(grid, rows, strict=True):
         shown = next((tile for tile in tiles if tile is not None), None)
         for axes in line:
@@ -95,6 +107,8 @@ def evidence_grid(
             axes.imshow(tile.evidence.image.mean(axis=2), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.imshow(tile.evidence.map, cmap=evidence_colormap(), vmin=0, vmax=1, interpolation="nearest")
             draw_outline(axes, tile.evidence.allowed, PRIOR_COLOR, "solid")
+            if tile.clicked is not None:
+                _draw_star(axes, tile)
             _caption(axes, tile.caption)
     for axes, name in zip(grid[0], ["image and prior", *methods], strict=True):
         axes.set_title(name, fontsize=9, parse_math=False)
@@ -166,4 +180,26 @@ def sweep_figure(
 
 
 def _caption(axes: Axes, words: str) -> None:
-    axes.text(0.5, -0.03, words, ha="center", va="top", transform=axes.transAxes, fontsize=7, parse_math=False)
+    text = "\n".join(_broken(words))
+    axes.text(0.5, -0.03, text, ha="center", va="top", transform=axes.transAxes, fontsize=7, parse_math=False)
+
+
+def _broken(words: str) -> list[str]:
+    return [line for part in words.splitlines() for line in textwrap.wrap(part, _LETTERS) or [""]]
+
+
+def _lines(tiles: Sequence[Shown | None]) -> int:
+    return max((len(_broken(tile.caption)) for tile in tiles if tile is not None), default=1)
+
+
+def _tall(tiles: Sequence[Shown | None]) -> float:
+    """Height of a row's images in widths."""
+    shapes = (tile.evidence.map.shape for tile in tiles if tile is not None)
+    return max((height / width for height, width in shapes), default=1.0)
+
+
+def _draw_star(axes: Axes, tile: Shown) -> None:
+    assert tile.clicked is not None
+    height, width = tile.evidence.map.shape
+    x, y = tile.clicked[0] * width - 0.5, tile.clicked[1] * height - 0.5  # pixel centres lie on whole numbers
+    axes.plot(x, y, marker="*", markersize=13, color=STAR_COLOR, markeredgecolor="black", clip_on=False, zorder=5)
