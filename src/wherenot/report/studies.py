@@ -96,6 +96,7 @@ def evidence_grid(
         shown = next((tile for tile in tiles if tile is not None), None)
         for axes in line:
             axes.set_axis_off()
+            axes.set_anchor("N")  # what room is left goes to the caption
         if shown is not None:
             line[0].imshow(shown.evidence.image, interpolation="nearest")
             draw_outline(line[0], shown.evidence.allowed, PRIOR_COLOR, "solid")
