@@ -132,7 +132,7 @@ def render_html(content: Content) -> str:
         missing=wording.MISSING,
         faults=FAULTS,
         minus=wording.MINUS,
-        star=star_path(10, 10, 9),
+        star=star_path(10.0, 10.0, 9.0),
         arrow=wording.arrow,
         interval=wording.interval,
         meaning=wording.meaning,

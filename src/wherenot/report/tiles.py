@@ -153,7 +153,7 @@ def star_path(x: float, y: float, radius: float) -> str:
         The `d` attribute.
 
     Example:
-        >>> star_path(10, 20, 8).startswith("M10.0 12.0L")
+        >>> star_path(10.0, 20.0, 8.0).startswith("M10.0 12.0L")
         True
     """
     corners = []
