@@ -54,8 +54,8 @@ class Explain:
     answer: str | None = None
     """What the model is taken to say; left out, what it generates."""
     tokens: str = "answer"
-    """Which tokens of the answer: all, answer (all but thoughts), thought, sensitive (those that need the image), word:cat,
-    regex:EXPRESSION, field:POINT (of a JSON answer), 3 or 3:7."""
+    """Which tokens of the answer: all, answer (all but thoughts), thought, sensitive (those that need the image),
+    word:cat, regex:EXPRESSION, field:POINT (of a JSON answer), 3 or 3:7."""
     counter: str | None = None
     """A word that would contradict the answer, such as No: which regions speak for it?"""
     max_tokens: int = 128
