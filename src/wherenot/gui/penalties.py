@@ -185,11 +185,7 @@ class EvidencePenalty(Penalty):
 
     def off(self, vlm: VisionLanguageModel, click: Click, step: int) -> Off | None:  # noqa: ARG002
         """Search, and test."""
-        count = int(click.labels.max()) + 1
-        memo = Memo(TokenScore(AnswerReader(vlm, [click.asked]), click.pixels, click.layout, click.fill), [count])
-        centres = [region_centres(torch.from_numpy(click.labels))]
-        [ranking] = greedy_search(memo, EVALUATION, search=self.search, max_regions=self.max_regions, centres=centres)
-        order = ranking.order.tolist()
+        order = strongest_regions(vlm, click, search=self.search, max_regions=self.max_regions)
         regions = [click.labels == region for region in order]
         if self.form == "deviation_redundancy":
             off = [first_violation([each], click.target, test=self.test, tau=self.tau) == 0 for each in regions]
@@ -202,6 +198,23 @@ class EvidencePenalty(Penalty):
         shown = with_and_without(click, [[order[first]]])
         copies, loss = {"utility": (2, utility), "insertion": (1, _insertion), "constant": (0, _constant)}[self.form]
         return Off(asked=click.asked, shown=shown[:copies], loss=loss)
+
+
+@torch.no_grad()
+def strongest_regions(vlm: VisionLanguageModel, click: Click, *, search: Search, max_regions: int) -> list[int]:
+    """The regions that carry the answer's counted tokens, the strongest first; by EAGLE's objective.
+
+    Args:
+        vlm: Who is asked; its mode is the caller's.
+        click: Tells regions and tokens.
+        search: How they are searched.
+        max_regions: How many.
+    """
+    count = int(click.labels.max()) + 1
+    memo = Memo(TokenScore(AnswerReader(vlm, [click.asked]), click.pixels, click.layout, click.fill), [count])
+    centres = [region_centres(torch.from_numpy(click.labels))]
+    [ranking] = greedy_search(memo, EVALUATION, search=search, max_regions=max_regions, centres=centres)
+    return ranking.order.tolist()
 
 
 def with_and_without(click: Click, subsets: Sequence[Sequence[int]]) -> Float[Tensor, "N ..."]:

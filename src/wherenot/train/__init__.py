@@ -1,1 +1,1 @@
-"""Training: configuration, trainer and runs. Only `wherenot.train.config` and `.agents.config` can be imported without transformers."""
+"""Training: configuration, trainer and runs. Only the two `config` modules can be imported without transformers."""

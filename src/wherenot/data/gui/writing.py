@@ -24,8 +24,8 @@ def write_gui(dataset: Dataset, path: str | Path, *, on_sample: Callable[[], Non
 
     `read_gui` gives back the same images, priors, splits, groups and ids in the same order, and the same of everything
     a `GuiSample` has, if the classes are the kinds of action, as those of all our readers are. A screenshot that
-    several tasks are about is written once, and so are its elements. What was `rejected` is not written. The placeholder comes last in the
-    user's text; without an answer the assistant's content is null.
+    several tasks are about is written once, and so are its elements. What was `rejected` is not written. The
+    placeholder comes last in the user's text; without an answer the assistant's content is null.
 
     Args:
         dataset: What to write; every pixel is read.

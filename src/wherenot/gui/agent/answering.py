@@ -91,7 +91,7 @@ def learn_to_answer(
     guidance: float = 0.5,
     screens: int = 4,
     tasks: int = 8,
-    learning_rate: float = 2e-3,
+    learning_rate: float = 3e-3,
     seed: int = 0,
     on_step: Callable[[float], None] | None = None,
 ) -> None:

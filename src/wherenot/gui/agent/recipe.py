@@ -27,9 +27,9 @@ class AgentRecipe:
     """Screens with shuffled layouts: where something lies tells nothing."""
     seeing_steps: int = 1600
     """Steps of learning to see, 16 screens each."""
-    answering_steps: int = 1500
-    """Steps of learning to answer, 8 questions on each of 4 screens; about 300 leave an agent that sees where to click
-    and often misses."""
+    answering_steps: int = 2000
+    """Steps of learning to answer, 8 questions on each of 4 screens; about 300 leave one that sees where to click and
+    often misses."""
     seed: int = 0
     """Of screens, weights and questions."""
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _SHARP = 20.0  # of cosines, before a softmax
 _BINS = 17, 33  # of places across and down
-_PLACES_WEIGHT = 0.3
 
 
 def learn_to_see(
@@ -58,7 +57,7 @@ def learn_to_see(
         rows = torch.randint(len(bank), (batch_size,), generator=draw)
         found = F.normalize(features(model, bank.pixels(rows)), dim=-1)
         right = right_patches(found, names, bank, rows)
-        loss = -right.mean() + _PLACES_WEIGHT * _misplaced(_SHARP * places(found), bank, rows)
+        loss = -right.mean() + _misplaced(_SHARP * places(found), bank, rows)
         step(loss)
         if on_step is not None:
             on_step(float(right.detach().exp().mean()))

@@ -15,7 +15,7 @@ from wherenot.masking import FillName
 from wherenot.train.config import TrainConfig, checked, config_from, read_yaml
 
 Scope = Literal["language", "vision", "projector", "all", "full"]
-AgentMethodName = Literal["sft", "paper", "necessity", "paste", "random_regions", "swap"]
+AgentMethodName = Literal["sft", "paper", "necessity", "paste", "random_regions", "swap", "grpo"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,8 @@ class AgentMethodConfig:
     name: AgentMethodName = "sft"
     """sft adds nothing. paper: search the evidence, penalise what is off the target. necessity: the answer must not
     survive without its target; paste: nor with something else in its place. Controls: random_regions penalises without
-    a search; swap lets elements of the screen change places, and the label with them."""
+    a search; swap lets elements of the screen change places, and the label with them. grpo learns from rewards for
+    right clicks instead of right answers; a batch then holds answers, several to each task."""
     weight: float | None = None
     """Weight of its loss (lambda)."""
     interval: int | None = None
@@ -76,6 +77,15 @@ class AgentMethodConfig:
     """What hidden pixels show: black, mean or blur."""
     share: float | None = None
     """swap: share of the tasks of a batch that are changed."""
+    evidence: Literal["reliance", "pointing"] | None = None
+    """grpo: what the evidence of right answers is rewarded for: reliance (how far the answer's probability falls when
+    the target is hidden) or pointing (whether the strongest region is on it); left out, only right clicks count."""
+    generations: int | None = None
+    """grpo: answers to each task."""
+    temperature: float | None = None
+    """grpo: of the answers that are drawn."""
+    kl: float | None = None
+    """grpo: weight of staying close to the model that training began with; left out, 0."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,6 +41,8 @@ def agent_method_options(name: AgentMethodName) -> frozenset[str]:
     """
     if name == "sft":
         return frozenset()
+    if name == "grpo":
+        return frozenset({"weight", "tokens", "evidence", "generations", "temperature", "kl"})
     method = _METHODS[name]
     known = {option.name for option in fields(method)}
     if isinstance(method, Penalty):
@@ -49,7 +51,7 @@ def agent_method_options(name: AgentMethodName) -> frozenset[str]:
 
 
 def build_agent_method(config: AgentMethodConfig, seed: int) -> AgentMethod | None:
-    """The method that a configuration names; None for plain fine-tuning.
+    """The method that a configuration names; None for training that no method adds to: sft, and grpo.
 
     Args:
         config: Name and options; an option that is None keeps the method's default.
@@ -77,7 +79,7 @@ def build_agent_method(config: AgentMethodConfig, seed: int) -> AgentMethod | No
             f"build_agent_method: method {config.name!r} has no option {', '.join(without)}; "
             "remove it, or choose another method."
         )
-    if config.name == "sft":
+    if config.name in ("sft", "grpo"):
         return None
     forms = _FORMS.get(config.name, _FORMS[""])
     if config.form is not None and config.form not in forms:

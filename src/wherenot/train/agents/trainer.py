@@ -87,8 +87,8 @@ class AgentMethodMixin:
         assert self.prepare is not None
         if self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):  # pyright: ignore[reportAttributeAccessIssue]
             raise ValueError(
-                "AgentMethodMixin: a method asks the model past what FSDP and DeepSpeed wrap around it, which they do not "
-                "allow; train on one device or with plain data parallelism, or with the method sft."
+                "AgentMethodMixin: a method asks the model past what FSDP and DeepSpeed wrap around it, which they do "
+                "not allow; train on one device or with plain data parallelism, or with the method sft."
             )
         counts = torch.zeros(2, device=self.vlm.device)
         with self.accelerator.autocast():  # pyright: ignore[reportAttributeAccessIssue]

@@ -14,18 +14,20 @@ from accelerate.utils import gather_object
 from datasets import Dataset as Rows
 from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback
-from trl import SFTConfig
+from trl import GRPOTrainer, SFTConfig
 
 from wherenot.data import Dataset, GuiSample
 from wherenot.gui.penalties import AgentMethod
 from wherenot.models.vlm import VisionLanguageModel, load_vlm
 from wherenot.progress import progress_bar
 from wherenot.run import RunFolder
+from wherenot.train.agents.arguments import shared_arguments
 from wherenot.train.agents.collating import KEPT_BYTES, AgentCollator
 from wherenot.train.agents.config import AgentOptimizationConfig, AgentTrainConfig
 from wherenot.train.agents.lora import attach, summary
 from wherenot.train.agents.recipe import build_agent_method, click_preparer
 from wherenot.train.agents.records import agent_data
+from wherenot.train.agents.rewarding import reward_trainer
 from wherenot.train.agents.trainer import AgentTrainer
 from wherenot.train.agents.validation import click_summary, validated
 from wherenot.train.config import config_dict
@@ -125,11 +127,31 @@ def _trainer(
     method: AgentMethod | None,
     *,
     quiet: bool,
-) -> AgentTrainer:
-    plan = config.optimization
+) -> AgentTrainer | GRPOTrainer:
     checkpoints = folder.path / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
     samples = _tasks(dataset, "train")
+    if config.method.name == "grpo":
+        trainer = reward_trainer(config, vlm, samples, checkpoints)
+    else:
+        trainer = _answer_trainer(config, vlm, samples, checkpoints, method)
+    trainer.remove_callback(PrinterCallback)
+    if trainer.is_world_process_zero():
+        progress: TrainerCallback = TrainingProgress(folder, config.title, quiet=quiet)
+        trainer.add_callback(progress)
+        if isinstance(trainer, AgentTrainer):
+            trainer.on_terms = lambda step, terms: folder.append("steps.jsonl", {"step": step, **terms})
+    return trainer
+
+
+def _answer_trainer(
+    config: AgentTrainConfig,
+    vlm: VisionLanguageModel,
+    samples: list[GuiSample],
+    checkpoints: Path,
+    method: AgentMethod | None,
+) -> AgentTrainer:
+    plan = config.optimization
     trainer = AgentTrainer(
         model=vlm.wrapped,
         args=_arguments(plan, checkpoints, config.seed),
@@ -139,14 +161,9 @@ def _trainer(
         ),
         processing_class=vlm.processor,
     )
-    trainer.remove_callback(PrinterCallback)
     trainer.vlm, trainer.method = vlm, method
     if method is not None:
         trainer.prepare = click_preparer(config.method, vlm)
-    if trainer.is_world_process_zero():
-        progress: TrainerCallback = TrainingProgress(folder, config.title, quiet=quiet)
-        trainer.add_callback(progress)
-        trainer.on_terms = lambda step, terms: folder.append("steps.jsonl", {"step": step, **terms})
     return trainer
 
 
@@ -155,33 +172,9 @@ def _arguments(plan: AgentOptimizationConfig, checkpoints: Path, seed: int) -> S
         # trl still sets what transformers calls by another name now.
         warnings.filterwarnings("ignore", "`gradient_checkpointing", FutureWarning)
         return SFTConfig(
-            output_dir=str(checkpoints),
-            max_steps=plan.steps,
-            per_device_train_batch_size=plan.batch_size,
-            gradient_accumulation_steps=plan.accumulation,
-            learning_rate=plan.learning_rate,
-            weight_decay=plan.weight_decay,
-            lr_scheduler_type=plan.schedule if plan.schedule != "constant" else "constant_with_warmup",
-            warmup_steps=round(plan.warmup_frac * plan.steps),
-            fp16=plan.precision == "fp16",
-            bf16=plan.precision == "bf16",
-            gradient_checkpointing=plan.gradient_checkpointing,
-            use_cpu=not torch.accelerator.is_available(),
+            **shared_arguments(plan, checkpoints, seed),
             max_length=None,  # images are not to be cut
             dataset_kwargs={"skip_prepare_dataset": True},
-            remove_unused_columns=False,
-            eval_strategy="no",
-            save_strategy="steps",
-            save_steps=plan.save_every,
-            save_total_limit=2,
-            logging_strategy="steps",
-            logging_steps=10,
-            logging_nan_inf_filter=False,  # it would log a mean of other steps for a loss that is no number
-            dataloader_num_workers=plan.workers,
-            dataloader_pin_memory=torch.cuda.is_available(),
-            disable_tqdm=True,
-            report_to="none",
-            seed=seed,
         )
 
 
