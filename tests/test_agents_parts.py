@@ -26,19 +26,19 @@ def vlm(request):
     return VisionLanguageModel(*tiny_vlm(request.param))
 
 
-def samples():
+def samples(*, system=False):
     from dataclasses import replace
 
     from PIL import Image
 
     [red, green, *_] = clicks(("train",)).samples
     wide = green.read_image().resize((130, 70), Image.Resampling.NEAREST)
+    red = replace(red, system=SYSTEM if system else None)
     return [red, replace(green, read_image=lambda: wide, prompt="Tap the green one, please.", right='{"POINT":[9,9]}')]
 
 
 def test_a_batch_holds_what_methods_ask_about_and_the_end(vlm):
-    collator = AgentCollator(vlm, samples())
-    batch = collator([{"row": 0}, {"row": 1}])
+    batch = AgentCollator(vlm, samples(system=True))([{"row": 0}, {"row": 1}])
     for row, task in enumerate(batch["tasks"]):
         asked, learned = task.asked, batch["labels"][row] != -100
         whole = [*asked.encoding.inputs["input_ids"][0].tolist(), *asked.answer, *vlm.frame[1]]
@@ -47,6 +47,10 @@ def test_a_batch_holds_what_methods_ask_about_and_the_end(vlm):
         assert int(learned.nonzero()[0]) == asked.encoding.num_tokens
         assert vlm.text(asked.answer) == vlm.frame[0] + task.sample.right
         assert set(vlm.frame[1]) & set(vlm.ends)
+        image, sample = task.sample.read_image(), task.sample
+        expected = vlm.encode(image, sample.prompt, sample.system).inputs
+        assert all(torch.equal(asked.encoding.inputs[name], value) for name, value in expected.items())
+    assert SYSTEM in vlm.text(batch["input_ids"][0].tolist())
 
 
 def test_batches_are_those_of_trl(vlm):
