@@ -1,6 +1,7 @@
 """What an audit measures of agents: reliance, matches, clicks given where the evidence lies, thought against action."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -277,3 +278,17 @@ class TestConsistency:
     def test_sizes_must_agree(self, unhooked):
         with pytest.raises(ValueError, match="same size"):
             map_correlation(torch.rand(1, 2, 2), torch.rand(1, 2, 3))
+
+
+def test_an_agent_is_told_what_the_system_says(tmp_path, seeing, monkeypatch):
+    told, encode = [], RuleVlm.encode
+
+    def telling(self, image, prompt, system=None, **options):
+        told.append(system)
+        return encode(self, image, prompt, system, **options)
+
+    monkeypatch.setattr(RuleVlm, "encode", telling)
+    _, [record] = audited(tmp_path, [replace(task(), system="You click.")], lambda _: THOUGHT)
+    assert record["error"] is None
+    assert len(told) == 3, "to answer, to measure reliance and to search"
+    assert set(told) == {"You click."}

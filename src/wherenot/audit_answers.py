@@ -137,7 +137,7 @@ class _Auditor:
         record = _facts(sample)
         try:
             image, prior = sample.read_image(), sample.read_prior()
-            encoding = self._vlm.encode(image, sample.prompt)
+            encoding = self._vlm.encode(image, sample.prompt, _system(sample))
             answer = self._vlm.generate(encoding, max_tokens=self._config.max_tokens)
             said = self._vlm.text(answer).strip()
             record |= {"predicted": said, **self._judged(sample, said, image)}
@@ -222,7 +222,9 @@ class _Auditor:
             self._vlm,
             image,
             [
-                Question(prompt=sample.prompt, answer=answer, tokens=choice, counter=sample.counter)
+                Question(
+                    prompt=sample.prompt, answer=answer, tokens=choice, counter=sample.counter, system=_system(sample)
+                )
                 for choice in choices.values()
             ],
             regions=self._regions(sample, image),
@@ -231,6 +233,10 @@ class _Auditor:
             max_tokens=self._config.max_tokens,
         )
         return dict(zip(choices, found, strict=True)), unexplained
+
+
+def _system(sample: ImageTextSample) -> str | None:
+    return sample.system if isinstance(sample, GuiSample) else None
 
 
 def _of_tokens(found: GenerationEvidence) -> dict[str, Any]:

@@ -35,12 +35,14 @@ class Question:
         tokens: Which tokens of the answer (`tokens.choose_tokens`).
         counter: A word that would contradict the answer ("No"). Then only the first chosen token counts, and in its
             place the counter's first token is read: the evidence found speaks against what was said.
+        system: What the system says before; None = what the chat template says by itself.
     """
 
     prompt: str
     answer: str | tuple[int, ...] | None = None
     tokens: str = "answer"
     counter: str | None = None
+    system: str | None = None
 
 
 def explain_generation(
@@ -143,7 +145,9 @@ def explain_questions(
         raise ValueError("explain_questions: a single region, there is nothing to rank; use a finer partition.")
     with evaluating(vlm.wrapped):
         filled, layout = vlm.filled(image, fill), vlm.layout(image, labels)
-        asked = [_asked(vlm, vlm.encode(image, each.prompt), each, filled, max_tokens) for each in questions]
+        asked = [
+            _asked(vlm, vlm.encode(image, each.prompt, each.system), each, filled, max_tokens) for each in questions
+        ]
         pixels = asked[0].encoding.inputs["pixel_values"]
         score = TokenScore(AnswerReader(vlm, asked), pixels, layout, filled, chunk=chunk, on_forward=on_forward)
         memo = Memo(score, [count], device=pixels.device)
