@@ -62,7 +62,7 @@ def test_gradients_are_those_of_the_losses_spelled_out(tmp_path, whole):
     assert far(gradients, expected) < 1e-5  # another order of the same sums
     assert max(float(each.abs().max()) for each in expected.values()) > 1e-3
     assert told == {
-        "task_loss": pytest.approx(float(task), abs=1e-5), "aligned": len(NAMES), "penalised": len(NAMES),
+        "task_loss": pytest.approx(task.item(), abs=1e-5), "aligned": len(NAMES), "penalised": len(NAMES),
         "penalty": pytest.approx(penalty.log["penalty"], abs=1e-6),
     }  # fmt: skip
 

@@ -11,7 +11,7 @@ import torch
 from accelerate import DistributedType
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
-from trl import SFTTrainer
+from trl.trainer.sft_trainer import SFTTrainer
 
 from wherenot.gui.clicks import Click
 from wherenot.gui.penalties import AgentMethod, Off, penalties_of
@@ -40,13 +40,18 @@ class AgentMethodMixin:
     vlm: VisionLanguageModel | None = None
     prepare: Callable[[Task], Click | None] | None = None
     on_terms: Callable[[int, dict[str, float]], None] | None = None
+    accelerator: Any  # this and the following are the trainer's
+    state: Any
+    current_gradient_accumulation_steps: Any
+    model_accepts_loss_kwargs: Any
+    loss_is_scaled_for_ga: Any
     _acting: dict[str, float] | None = None  # what is known of the acting step so far, and batches yet to come
     _batches_left = 0
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
         """The batches of an optimizer step, with what is to be penalised in each."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)  # pyright: ignore[reportAttributeAccessIssue]
-        step = self.state.global_step + 1  # pyright: ignore[reportAttributeAccessIssue]
+        step = self.state.global_step + 1
         self._acting = None
         method = self.method
         if method is not None and method.weight and batches and step % method.interval == 0:
@@ -75,8 +80,8 @@ class AgentMethodMixin:
         assert self.method is not None
         weight = self.method.weight / max(1.0, self._acting["penalised"])
         # Ranks average their gradients, and the trainer divides by the batches of a step unless the loss is scaled.
-        weight *= self.accelerator.num_processes  # pyright: ignore[reportAttributeAccessIssue]
-        weight *= 1 if self._is_scaled(num_items_in_batch) else self.current_gradient_accumulation_steps  # pyright: ignore[reportAttributeAccessIssue]
+        weight *= self.accelerator.num_processes
+        weight *= 1 if self._is_scaled(num_items_in_batch) else self.current_gradient_accumulation_steps
         loss = loss + weight * penalty
         return (loss, outputs) if return_outputs else loss
 
@@ -85,26 +90,26 @@ class AgentMethodMixin:
         assert self.method is not None
         assert self.vlm is not None
         assert self.prepare is not None
-        if self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):  # pyright: ignore[reportAttributeAccessIssue]
+        if self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
             raise ValueError(
                 "AgentMethodMixin: a method asks the model past what FSDP and DeepSpeed wrap around it, which they do "
                 "not allow; train on one device or with plain data parallelism, or with the method sft."
             )
         counts = torch.zeros(2, device=self.vlm.device)
-        with self.accelerator.autocast():  # pyright: ignore[reportAttributeAccessIssue]
+        with self.accelerator.autocast():
             for batch in batches:
                 clicks = [click for task in batch["tasks"] if (click := self.prepare(task)) is not None]
                 found = self.method.find(self.vlm, clicks, step)
                 batch["off"] = found.off
                 counts += torch.tensor([found.aligned, len(found.off)], device=counts.device)
-        aligned, penalised = self.accelerator.reduce(counts, "sum").tolist()  # pyright: ignore[reportAttributeAccessIssue]
+        aligned, penalised = self.accelerator.reduce(counts, "sum").tolist()
         return {"aligned": aligned, "penalised": penalised, "penalty": 0.0, "task_loss": 0.0}
 
     def _penalty(self, off: Sequence[Off]) -> Tensor:
         """The sum of the penalties of a batch."""
         assert self.vlm is not None
         with (
-            self.accelerator.autocast(),  # pyright: ignore[reportAttributeAccessIssue]
+            self.accelerator.autocast(),
             evaluating(self.vlm.wrapped),
             recomputing(self.vlm.model),
         ):
@@ -112,30 +117,30 @@ class AgentMethodMixin:
 
     def _is_scaled(self, num_items: Tensor | int | None) -> bool:
         """Whether the task loss is a part of the step's mean, not the mean of its batch."""
-        if self.loss_is_scaled_for_ga is not None:  # pyright: ignore[reportAttributeAccessIssue]
-            return self.loss_is_scaled_for_ga  # pyright: ignore[reportAttributeAccessIssue]
-        return self.model_accepts_loss_kwargs and num_items is not None  # pyright: ignore[reportAttributeAccessIssue]
+        if self.loss_is_scaled_for_ga is not None:
+            return self.loss_is_scaled_for_ga
+        return self.model_accepts_loss_kwargs and num_items is not None
 
     def _note(self, loss: Tensor, penalty: Tensor, *, scaled: bool) -> None:
         """Add a batch to what is known of the step; with the last one, tell."""
         assert self._acting is not None
-        part = 1.0 if scaled else 1.0 / self.current_gradient_accumulation_steps  # pyright: ignore[reportAttributeAccessIssue]
+        part = 1.0 if scaled else 1.0 / self.current_gradient_accumulation_steps
         self._acting["task_loss"] += float(loss) * part
         self._acting["penalty"] += float(penalty)
         self._batches_left -= 1
         if self._batches_left:
             return
         known = torch.tensor([self._acting["task_loss"], self._acting["penalty"]], device=loss.device)
-        task_loss, penalty_sum = self.accelerator.reduce(known, "sum").tolist()  # pyright: ignore[reportAttributeAccessIssue]
+        task_loss, penalty_sum = self.accelerator.reduce(known, "sum").tolist()
         told = {
-            "task_loss": task_loss / self.accelerator.num_processes,  # pyright: ignore[reportAttributeAccessIssue]
+            "task_loss": task_loss / self.accelerator.num_processes,
             "aligned": self._acting["aligned"],
             "penalised": self._acting["penalised"],
         }
         if told["penalised"]:
             told["penalty"] = penalty_sum / told["penalised"]
         if self.on_terms is not None:
-            self.on_terms(self.state.global_step + 1, told)  # pyright: ignore[reportAttributeAccessIssue]
+            self.on_terms(self.state.global_step + 1, told)
 
 
 @contextmanager
@@ -155,7 +160,7 @@ def recomputing(model: nn.Module) -> Iterator[None]:
     ]
     before = [layer._gradient_checkpointing_func for layer in layers]
     for layer, checkpoint in zip(layers, before, strict=True):
-        layer._gradient_checkpointing_func = partial(_checkpointed, layer, checkpoint)
+        layer._gradient_checkpointing_func = partial(_checkpointed, layer, checkpoint)  # pyright: ignore[reportArgumentType]
         layer.training = True
     try:
         yield
