@@ -105,8 +105,10 @@ def test_different_tasks_read_together_are_read_as_each_alone(vlm):
     asked = [tasks[0].asked, tasks[1].asked, tasks[0].asked]
     pixels = [each.encoding.inputs["pixel_values"] for each in asked]
     pixels[2] = pixels[2] * 0.5
+    before = getattr(vlm.model.model, "rope_deltas", None)
     with torch.no_grad():
         together = read_together(vlm, asked, pixels)
+        assert getattr(vlm.model.model, "rope_deltas", None) is before, "positions are given, none are kept"
         alone = [AnswerReader(vlm, [each])(shown[None])[0] for each, shown in zip(asked, pixels, strict=True)]
     assert all((ours - theirs).abs().max() < 1e-5 for ours, theirs in zip(together, alone, strict=True))
     assert (together[0] - together[2]).abs().max() > 1e-5, "what is shown must matter"
