@@ -20,12 +20,18 @@ class Demo:
     Explains an ImageNet classifier on two photographs, trains a small network five ways on digits that carry a telltale
     coloured square, and writes one report that compares them. Nothing is downloaded.
 
+    With --gui an agent of 1.5 million weights is fine-tuned to click on screens whose icons have their usual places:
+    plainly, after which it clicks from memory, and with a method that keeps its evidence on what it clicks.
+
     Try:
       wherenot demo --out runs/demo
+      wherenot demo --gui --out runs/demo-gui
     """
 
     out: Path = Path("runs/demo")
     """Folder for everything the demo makes."""
+    gui: bool = False
+    """The demo of agents that click on screens, instead of that of classifiers."""
     seed: int = 0
     """Same seed, same numbers."""
 

@@ -8,6 +8,10 @@ from wherenot import cli
 def run(command: object) -> None:
     """Run a parsed command; what it needs is imported when it runs."""
     match command:
+        case cli.Demo(gui=True):
+            from wherenot.demo_gui import run_demo_gui
+
+            run_demo_gui(command.out, command.seed)
         case cli.Demo():
             from wherenot.demo import run_demo
 

@@ -21,11 +21,14 @@ from wherenot.data.saliency_bench import read_saliency_bench
 from wherenot.data.samples import DataError, Dataset
 from wherenot.data.voc import read_voc
 
+_SCREENS = Path(__file__).parents[1] / "gui" / "screens" / "shipped"
+
 BUILT_IN: dict[str, Callable[[int], Dataset]] = {
     "decoy": decoy,
     "decoy:shifted": partial(decoy, prior="shifted"),
     "decoy:half": partial(decoy, prior="half"),
     "decoy:no-shortcut": partial(decoy, shortcut=False),
+    "screens": lambda _: read_gui(_SCREENS),
 }
 
 

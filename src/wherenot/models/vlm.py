@@ -314,7 +314,8 @@ def load_vlm(
     """Load a vision-language model by id or path; no code from the hub is run.
 
     Args:
-        path: A transformers id or folder; a folder with a LoRA adapter loads the model it was trained on, too.
+        path: A transformers id or folder; a folder with a LoRA adapter loads the model it was trained on, too. Or
+            ``tiny-agent`` or ``tiny-agent-weak``, which come with the package (`gui.agent.shipped`).
         device: Where to; the GPU if there is one.
         precision: Of the weights; ``auto`` takes the checkpoint's.
 
@@ -325,11 +326,14 @@ def load_vlm(
         from transformers import AutoModelForImageTextToText, AutoProcessor
     except ImportError as error:
         raise ValueError("load_vlm: needs transformers; run: pip install 'wherenot[mllm]'") from error
+    from wherenot.gui.agent.shipped import AGENTS
+
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    found = str(AGENTS.get(str(path), path))
     try:
-        model = AutoModelForImageTextToText.from_pretrained(str(path), dtype=precision)
+        model = AutoModelForImageTextToText.from_pretrained(found, dtype=precision)
         with images_only():
-            processor = AutoProcessor.from_pretrained(str(path))
+            processor = AutoProcessor.from_pretrained(found)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"load_vlm: {path} cannot be loaded as a vision-language model ({error}).") from error
     vlm = VisionLanguageModel(model, processor)
