@@ -9,7 +9,7 @@ from wherenot.experiments import decoy
 from wherenot.experiments.recipes import RECIPES
 from wherenot.experiments.settings import ours, train_config
 from wherenot.experiments.studies import StudyName, StudyOptions, change, parse_sweep, study_rows
-from wherenot.experiments.trials import Trial
+from wherenot.experiments.trials import Trial, parse_trial
 from wherenot.train.config import MethodConfig, MethodName, TrainConfig
 
 ROOT = Path("out")
@@ -170,7 +170,7 @@ def test_a_trial_is_where_its_settings_say_and_nowhere_else():
     assert trial.audit_folder(ROOT) != other_audit.audit_folder(ROOT)
     named = replace(trial, train=replace(trial.train, name="mine"))
     assert named.folder(ROOT) == trial.folder(ROOT)
-    assert Trial.parse(other_weight.content()) == other_weight
+    assert parse_trial(other_weight.content()) == other_weight
 
 
 def test_studies_share_trials():

@@ -55,7 +55,7 @@ class Audit:
     coordinates: ConventionName = "0-1000"
     """Tasks on screenshots: the numbers in which it writes places."""
     thinking: bool = False
-    """Tasks on screenshots: explain thought and action apart, too, and compare the two; up to three times the work."""
+    """Tasks on screenshots: explain thought and action apart, too, and compare the two; about three times the work."""
     name: str | None = None
     """What tables call this run; left out, the model's name."""
     seed: int = 0

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from wherenot.train.agents.config import AgentTrainConfig
+from wherenot.train.agents.config import AgentMethodName, AgentTrainConfig
 from wherenot.train.config import MethodName, TrainConfig
 
 
@@ -67,17 +67,20 @@ class Reproduce:
       wherenot reproduce table1 --data decoy --models small-cnn --seeds 0 1 2 --processes 2
       wherenot reproduce table1 --data imagenet-s919 --models openai/clip-vit-large-patch14 --plan
       wherenot reproduce fig3 --sweep interval=1,5,20 weight=0.5,5 --out runs/study
+      wherenot reproduce table4 --data gui:runs/screens --models openbmb/AgentCPM-GUI --partition elements
       wherenot reproduce table1 --images-per-split 40 --max-images 4 --set optimization.epochs=1 --seeds 0
     """
 
-    study: Positional[Literal["table1", "table2", "table3", "fig2", "fig3"]]
-    """Table 1: methods. 2: the parts of the loss. 3: noise. Figure 2: pictures. 3: interval and weight."""
+    study: Positional[Literal["table1", "table2", "table3", "table4", "fig2", "fig3", "fig4", "fig5", "fig6"]]
+    """Table 1: methods. 2: the parts of the loss. 3: noise. 4: agents. Figure 2: pictures. 3: interval and weight. Of
+    agents, figure 4: clicks. 5: thought and action. 6: answers without a click."""
     data: tuple[str, ...] = ("decoy",)
-    """Data folders, FORMAT:PATH, cutouts:SHORTCUT or decoy (docs/data.md)."""
+    """Data folders, FORMAT:PATH, cutouts:SHORTCUT or decoy (docs/data.md); agents: gui:PATH and the like."""
     models: tuple[str, ...] = ("small-cnn",)
     """Models to train: small-cnn, small-vit, efficientnet-lite0, or transformers ids or paths."""
-    methods: tuple[MethodName, ...] = ()
-    """Methods, the first the reference; left out, the paper's. Table 2 and figure 3 take one, apart from finetune."""
+    methods: tuple[MethodName | AgentMethodName, ...] = ()
+    """Methods, the first the reference; left out, the paper's. Table 2 and figure 3 take one, apart from finetune.
+    Agents: sft, paper, necessity, paste, random_regions, swap, grpo."""
     preset: Literal["paper", "paper-tables", "wherenot"] = "paper"
     """paper: as its text says; paper-tables: as the scripts behind its tables did; wherenot: ours."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -95,13 +98,14 @@ class Reproduce:
     splits: tuple[str, ...] = ()
     """Splits to audit; left out, all but train and validation, and of ImageNet-S only the one with masks."""
     partition: str | None = None
-    """How images are cut, in training and audit; left out, grid:4x4 for decoy, slico:50 elsewhere."""
+    """How images are cut, in training and audit; left out, grid:4x4 for decoy, slico:50 elsewhere. Agents: also
+    elements, those of the interface."""
     max_images: int | None = None
     """Images per split whose evidence is searched in an audit; all images count for accuracy."""
     images_per_split: int | None = None
     """Use at most so many images of each split, for a small trial."""
     pictures: int = 6
-    """Figure 2: images to show, drawn by chance."""
+    """Figure 2: images to show, drawn by chance; figures 4 to 6: tasks."""
     processes: int = 1
     """Trials that run at once."""
     threads: int | None = None

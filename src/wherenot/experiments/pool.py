@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from wherenot.experiments.trials import Trial, failure_of, note_failure
+from wherenot.experiments.trials import AnyTrial, failure_of, note_failure
 from wherenot.run import RunFolder
 
 Outcome = Literal["finished", "failed", "busy"]
@@ -29,7 +29,7 @@ class Ran:
         error: Why it failed.
     """
 
-    trial: Trial
+    trial: AnyTrial
     outcome: Outcome
     error: str | None = None
 
@@ -41,7 +41,7 @@ class Ran:
 
 
 def run_trials(
-    trials: Sequence[Trial],
+    trials: Sequence[AnyTrial],
     root: Path,
     *,
     processes: int = 1,
@@ -106,7 +106,7 @@ class _Worker:
         self._died_of = 0
         self._starting = threading.Lock()
 
-    def run(self, trial: Trial, root: Path) -> Ran:
+    def run(self, trial: AnyTrial, root: Path) -> Ran:
         """Have one trial run."""
         folder = RunFolder(trial.folder(root))
         order = folder.path.resolve() / f"trial-{trial.audit_folder(root).name}.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wherenot.experiments.agents import FIGURES, FigureName
 from wherenot.experiments.cost import PlanLine, forwards_per_second, plan_lines
 from wherenot.experiments.pool import Ran, run_trials
 from wherenot.experiments.results import Result, audited_splits, read_results
 from wherenot.experiments.studies import Row, StudyName, StudyOptions, study_rows
 from wherenot.experiments.tables import POINTING, TOP1, Column, StudyTable, build_table
-from wherenot.experiments.trials import Trial
+from wherenot.experiments.trials import AnyTrial, Trial
 from wherenot.experiments.weights import Candidate, candidates, choose, tried, weights_markdown
 from wherenot.experiments.writing import write_table
 from wherenot.metrics import over_seeds
@@ -64,7 +66,7 @@ def reproduce(
         grid: Multiples of each method's weight that validation chooses from; none keeps the weights.
         processes: Trials that run at once.
         threads: Of each process; None shares the cores.
-        pictures: Images of figure 2.
+        pictures: Images of figure 2, tasks of figures 4 to 6.
         on_start: Called with how many trials are finished and how many there are.
         on_trial: Called as each trial ends.
 
@@ -102,6 +104,8 @@ def reproduce(
     (folder.path / "unfinished.md").write_text(failures, encoding="utf-8")
     if study == "fig2":
         files += _qualitative(rows, results, out, folder.path, pictures)
+    if study in ("fig4", "fig5", "fig6"):
+        files += _of_agents(study, rows, results, out, folder.path, pictures)
     if study == "fig3":
         files += _sweeps(rows, results, folder.path)
     return Reproduced(table=table, folder=folder.path, files=files, unfinished=unfinished)
@@ -127,7 +131,11 @@ def plan(
         measured: Forwards a second instead.
     """
     rows = study_rows(study, options, {})
-    groups: list[tuple[str, Sequence[Trial]]] = [(row.label, row.trials) for row in rows]
+    if any(not isinstance(trial, Trial) for row in rows for trial in row.trials):
+        raise ValueError(f"reproduce: --plan knows what classifiers cost, not agents; leave it out for {study}.")
+    groups: list[tuple[str, Sequence[Trial]]] = [
+        (row.label, [trial for trial in row.trials if isinstance(trial, Trial)]) for row in rows
+    ]
     groups += [(f"{each.method}, weight {each.weight:g}", (each.trial,)) for each in _candidates(study, rows, grid)]
     return plan_lines(groups, out, lambda model: measured or forwards_per_second(model, tflops))
 
@@ -135,6 +143,8 @@ def plan(
 def _candidates(study: StudyName, rows: Sequence[Row], grid: Sequence[float]) -> list[Candidate]:
     if grid and study == "fig3":
         raise ValueError("reproduce: fig3 varies options one by one, so it has no weight to choose; leave --grid out.")
+    if grid and any(not isinstance(row.trials[0], Trial) for row in rows):
+        raise ValueError(f"reproduce: {study} takes the weights of agents' methods as they are; leave --grid out.")
     return candidates(rows, grid)
 
 
@@ -143,7 +153,7 @@ def _blocks(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def _qualitative(
-    rows: Sequence[Row], results: dict[Trial, Result], root: Path, folder: Path, pictures: int
+    rows: Sequence[Row], results: dict[AnyTrial, Result], root: Path, folder: Path, pictures: int
 ) -> list[Path]:
     """Figure 2: the same images under every method; images are drawn, not chosen."""
     files = []
@@ -179,7 +189,33 @@ def _shown(run: Run | None, key: tuple[str, str]) -> Shown | None:
     return Shown(evidence=load_evidence(run.path / record.evidence_file), caption=words)
 
 
-def _sweeps(rows: Sequence[Row], results: dict[Trial, Result], folder: Path) -> list[Path]:
+def _of_agents(
+    study: FigureName,
+    rows: Sequence[Row],
+    results: dict[AnyTrial, Result],
+    root: Path,
+    folder: Path,
+    pictures: int,
+) -> list[Path]:
+    """Figures 4 to 6: the same tasks under every method that is finished; tasks are drawn, not chosen."""
+    files = []
+    for number, members in enumerate(_blocks(rows), start=1):
+        runs = [load_run(row.trials[0].audit_folder(root)) for row in members if row.trials[0] in results]
+        if not runs:
+            continue
+        stem = folder / f"{study}-{number}"
+        for old in folder.glob(f"{stem.name}.*"):
+            old.unlink()
+        try:
+            files += _save(FIGURES[study](runs, tasks=pictures), stem)
+        except ValueError as error:  # as when every answer of figure 6 has a click
+            note = stem.with_suffix(".md")
+            note.write_text(f"{error}\n", encoding="utf-8")
+            files.append(note)
+    return files
+
+
+def _sweeps(rows: Sequence[Row], results: dict[AnyTrial, Result], folder: Path) -> list[Path]:
     """Figure 3: accuracy, and pointing, against every swept option."""
     files = []
     for number, members in enumerate(_blocks(rows), start=1):
@@ -202,7 +238,7 @@ def _sweeps(rows: Sequence[Row], results: dict[Trial, Result], folder: Path) -> 
     return files
 
 
-def _point(row: Row, column: Column, results: dict[Trial, Result]) -> Point | None:
+def _point(row: Row, column: Column, results: dict[AnyTrial, Result]) -> Point | None:
     values = [results[t].value(column.split, column.metric) for t in row.trials if t in results]
     spread = over_seeds(values)
     if math.isnan(spread.value):
@@ -212,7 +248,11 @@ def _point(row: Row, column: Column, results: dict[Trial, Result]) -> Point | No
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:
+    import matplotlib
+
     files = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".pdf", ".png")]
-    for file in files:
-        figure.savefig(file, dpi=160)
+    with matplotlib.rc_context({"pdf.fonttype": 42}), warnings.catch_warnings():  # whole fonts, text that can be copied
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        for file in files:
+            figure.savefig(file, dpi=160)
     return files

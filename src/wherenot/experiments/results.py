@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wherenot.experiments.studies import Row
-from wherenot.experiments.trials import Trial
+from wherenot.experiments.trials import AgentTrial, AnyTrial
 from wherenot.run import RunFolder
 
 
@@ -21,18 +21,19 @@ class Result:
     Attributes:
         trial: Which.
         metrics: Rows of the audit's ``metrics.json`` by split and metric.
-        validation: Validation accuracy after the last epoch.
+        validation: Validation accuracy after the last epoch; of an agent, share of right answers after training.
         seconds: Of training; nan if it was interrupted and went on, since only the last part was timed.
-        forwards: Masked or repeated images that the method showed the model in training, on top of the task's own.
+        forwards: Masked or repeated images that the method showed the model in training, on top of the task's own; nan
+            for an agent's, which are not counted.
         priors_used: Images whose prior the method looked at, counted each time.
         images_trained: Images of the task's own forwards in training.
     """
 
-    trial: Trial
+    trial: AnyTrial
     metrics: dict[tuple[str, str], dict[str, Any]] = field(repr=False)
     validation: float
     seconds: float
-    forwards: int
+    forwards: float
     priors_used: int
     images_trained: int
 
@@ -42,11 +43,12 @@ class Result:
         return math.nan if value is None else float(value)
 
 
-def read_result(trial: Trial, root: Path) -> Result | None:
+def read_result(trial: AnyTrial, root: Path) -> Result | None:
     """What a trial found; None if it is not finished.
 
     Example:
         >>> from wherenot.audit import AuditConfig
+        >>> from wherenot.experiments.trials import Trial
         >>> from wherenot.train.config import TrainConfig
         >>> read_result(Trial(train=TrainConfig(), audit=AuditConfig()), Path("nowhere")) is None
         True
@@ -57,14 +59,17 @@ def read_result(trial: Trial, root: Path) -> Result | None:
     run = json.loads((trained / "run.json").read_text())
     rows = json.loads((trial.audit_folder(root) / "metrics.json").read_text())["rows"]
     forwards, priors_used = method_cost(trained)
+    validation, plan = json.loads((trained / "metrics.json").read_text())["validation"], trial.train.optimization
+    of_agent = isinstance(trial, AgentTrial)
+    right = validation["correct"] if of_agent else validation["last"]["accuracy"]
     return Result(
         trial=trial,
         metrics={(row["split"], row["metric"]): row for row in rows},
-        validation=json.loads((trained / "metrics.json").read_text())["validation"]["last"]["accuracy"],
+        validation=math.nan if right is None else float(right),
         seconds=math.nan if run.get("resumed") else float(run["seconds"]),
-        forwards=forwards,
+        forwards=math.nan if of_agent and trial.train.method.name != "sft" else float(forwards),
         priors_used=priors_used,
-        images_trained=int(run["steps"]) * trial.train.optimization.batch_size,
+        images_trained=int(run["steps"]) * plan.batch_size * getattr(plan, "accumulation", 1),
     )
 
 
@@ -88,13 +93,13 @@ def method_cost(trained: Path) -> tuple[int, int]:
     return round(sum(forwards for forwards, _ in steps.values())), round(sum(used for _, used in steps.values()))
 
 
-def read_results(rows: Sequence[Row], root: Path) -> dict[Trial, Result]:
+def read_results(rows: Sequence[Row], root: Path) -> dict[AnyTrial, Result]:
     """The finished trials of a study."""
     found = {trial: read_result(trial, root) for row in rows for trial in row.trials}
     return {trial: result for trial, result in found.items() if result is not None}
 
 
-def audited_splits(rows: Sequence[Row], results: dict[Trial, Result]) -> list[str]:
+def audited_splits(rows: Sequence[Row], results: dict[AnyTrial, Result]) -> list[str]:
     """Splits that any of these rows' audits looked at, in their order."""
     splits = (split for row in rows for trial in row.trials if trial in results for split, _ in results[trial].metrics)
     return list(dict.fromkeys(splits))

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 
 from wherenot.audit import AuditConfig
+from wherenot.experiments.agents import AGENT_METHODS, AgentStudy, agent_audit, agent_config
 from wherenot.experiments.settings import Preset, audit_partition, audit_splits, ours, train_config
-from wherenot.experiments.trials import Trial
+from wherenot.experiments.trials import AgentTrial, AnyTrial, Trial
+from wherenot.train.agents.config import AgentMethodName, AgentTrainConfig, parse_agent_config
+from wherenot.train.agents.recipe import agent_method_options
 from wherenot.train.config import MethodName, TrainConfig, config_dict, parse_config
 from wherenot.train.recipe import method_options
 
-StudyName = Literal["table1", "table2", "table3", "fig2", "fig3"]
+StudyName = Literal["table1", "table2", "table3", "table4", "fig2", "fig3", "fig4", "fig5", "fig6"]
 BASELINES: tuple[MethodName, ...] = ("finetune", "rrr", "xil", "megl")
 SWEEPS: dict[str, tuple[Any, ...]] = {
     "interval": (1, 2, 5, 10, 20, 50),
@@ -24,6 +27,9 @@ SWEEPS: dict[str, tuple[Any, ...]] = {
     "max_regions": (1, 2, 5, 10, 15),
     "partition": ("slico:25", "slico:50", "slico:100"),
 }
+
+
+_Config = TypeVar("_Config", bound=TrainConfig | AgentTrainConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +47,7 @@ class Row:
     data: str
     model: str
     label: str
-    trials: tuple[Trial, ...]
+    trials: tuple[AnyTrial, ...]
     swept: tuple[str, Any] | None = None
 
     @property
@@ -56,7 +62,7 @@ class StudyOptions:
 
     data: tuple[str, ...] = ("decoy",)
     models: tuple[str, ...] = ("small-cnn",)
-    methods: tuple[MethodName, ...] = ()
+    methods: tuple[MethodName | AgentMethodName, ...] = ()
     preset: Preset = "paper"
     seeds: tuple[int, ...] = (0, 1, 2)
     changes: tuple[str, ...] = ()
@@ -89,6 +95,18 @@ def study_rows(study: StudyName, options: StudyOptions, weights: dict[tuple[str,
     Raises:
         ValueError: If an option cannot be used.
     """
+    if study in ("table4", "fig4", "fig5", "fig6"):
+        rows = _agent_rows(study, options)
+    else:
+        rows = _classifier_rows(study, options, weights)
+    used = {key for row in rows for key in change(row.trials[0].train, options.changes)[1]}
+    unused = sorted({key.partition("=")[0] for key in options.changes} - used)
+    if unused:
+        raise ValueError(f"reproduce: --set {', '.join(unused)}: no method of {study} has that option.")
+    return rows
+
+
+def _classifier_rows(study: StudyName, options: StudyOptions, weights: dict[tuple[str, str, str], float]) -> list[Row]:
     build = {"table1": _methods, "table2": _components, "table3": _methods, "fig2": _methods, "fig3": _sweep}[study]
     seeds = options.seeds[:1] if study == "fig2" else options.seeds
     rows = []
@@ -100,14 +118,46 @@ def study_rows(study: StudyName, options: StudyOptions, weights: dict[tuple[str,
                     Trial(train=dataclasses.replace(config, seed=seed, name=None), audit=audit) for seed in seeds
                 )
                 rows.append(Row(data=data, model=model, label=label, trials=trials, swept=swept))
-    used = {key for row in rows for key in change(row.trials[0].train, options.changes)[1]}
-    unused = sorted({key.partition("=")[0] for key in options.changes} - used)
-    if unused:
-        raise ValueError(f"reproduce: --set {', '.join(unused)}: no method of {study} has that option.")
     return rows
 
 
-def change(config: TrainConfig, changes: Sequence[str]) -> tuple[TrainConfig, set[str]]:
+def _agent_rows(study: AgentStudy, options: StudyOptions) -> list[Row]:
+    """Table 4, figures 4 to 6: methods side by side, on the same agent and tasks."""
+    methods: tuple[AgentMethodName, ...] = _named(study, options, get_args(AgentMethodName)) or AGENT_METHODS
+    if options.data == StudyOptions().data or options.models == StudyOptions().models:
+        raise ValueError(
+            f"reproduce: {study} is about agents: name tasks on screenshots and a vision-language model, such as "
+            "--data gui:runs/screens --models openbmb/AgentCPM-GUI."
+        )
+    if options.preset != "paper":
+        raise ValueError(f"reproduce: --preset {options.preset}: {study} has the preset paper only; leave it out.")
+    audit = agent_audit(study, options.partition, splits=options.splits, max_images=options.max_images)
+    rows = []
+    for data in options.data:
+        for model in options.models:
+            for method in methods:
+                config = agent_config(data, model, method, options.partition, options.images_per_split)
+                config, _ = change(config, options.changes)
+                own = dataclasses.replace(audit, max_tokens=config.max_tokens)
+                trials = tuple(
+                    AgentTrial(train=dataclasses.replace(config, seed=seed, name=None), audit=own)
+                    for seed in (options.seeds if study == "table4" else options.seeds[:1])
+                )
+                rows.append(Row(data=data, model=model, label=method, trials=trials))
+    return rows
+
+
+def _named(study: StudyName, options: StudyOptions, known: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The methods that were named, all of them known to the study; of the type of these."""
+    strange = [method for method in options.methods if method not in known]
+    if strange:
+        raise ValueError(
+            f"reproduce: --methods {' '.join(strange)}: {study} has no such method; it has {', '.join(known)}."
+        )
+    return options.methods
+
+
+def change(config: _Config, changes: Sequence[str]) -> tuple[_Config, set[str]]:
     """Change values of a configuration, written as ``optimization.epochs=1``.
 
     A change of ``method.OPTION`` is passed over for methods that do not have the option.
@@ -127,15 +177,20 @@ def change(config: TrainConfig, changes: Sequence[str]) -> tuple[TrainConfig, se
         >>> changed.optimization.epochs, used
         (1, {'optimization.epochs'})
     """
-    content = config_dict(config)
+    parse: Callable[..., Any]
+    if isinstance(config, AgentTrainConfig):
+        options, parse = agent_method_options(config.method.name), parse_agent_config
+    else:
+        options, parse = method_options(config.method.name), parse_config
+    content: dict[str, Any] = config_dict(config)
     used = set()
     for text in changes:
         key, sign, value = text.partition("=")
         path = key.split(".")
-        if not sign or path[0] in ("data", "model", "name", "seed") or key == "method.name":
+        if not sign or path[0] in ("data", "model", "name", "seed", "task") or key == "method.name":
             raise ValueError(f"reproduce: --set {text}: write KEY=VALUE, such as optimization.epochs=1; data, models, "
                              "methods and seeds have flags of their own.")  # fmt: skip
-        if path[0] == "method" and path[-1] not in method_options(config.method.name):
+        if path[0] == "method" and path[-1] not in options:
             if path[-1] not in content["method"]:
                 raise ValueError(f"reproduce: --set {text}: method has no key {path[-1]}.")
             continue
@@ -146,7 +201,7 @@ def change(config: TrainConfig, changes: Sequence[str]) -> tuple[TrainConfig, se
                 raise ValueError(f"reproduce: --set {text}: no such key.")
         place[path[-1]] = yaml.safe_load(value)
         used.add(key)
-    return parse_config(content, source="--set"), used
+    return parse(content, source="--set"), used
 
 
 def parse_sweep(text: str) -> tuple[str, tuple[Any, ...]]:
@@ -205,7 +260,7 @@ def _methods(
 ) -> _Built:
     """Tables 1 and 3, figure 2: methods side by side."""
     usual = ("finetune", ours(options.preset)) if study == "table3" else (*BASELINES, ours(options.preset))
-    chosen = options.methods or usual
+    chosen: tuple[MethodName, ...] = _named(study, options, get_args(MethodName)) or usual
     return [(method, _configured(method, data, model, options, weights), None) for method in chosen]
 
 
@@ -237,9 +292,9 @@ def _sweep(
     return built
 
 
-def _aligned(options: StudyOptions, study: str) -> MethodName:
+def _aligned(options: StudyOptions, study: StudyName) -> MethodName:
     """The one method whose parts a study takes apart."""
-    chosen = options.methods or (ours(options.preset),)
+    chosen: tuple[MethodName, ...] = _named(study, options, get_args(MethodName)) or (ours(options.preset),)
     if len(chosen) != 1 or not {"weight", "redundancy_weight", "interval"} <= method_options(chosen[0]):
         able = [name for name in get_args(MethodName) if "redundancy_weight" in method_options(name)]
         raise ValueError(

@@ -11,24 +11,39 @@ from statistics import fmean, stdev
 
 from wherenot.experiments.results import Result, audited_splits
 from wherenot.experiments.studies import Row, StudyName
-from wherenot.experiments.trials import Trial
+from wherenot.experiments.trials import AnyTrial
 from wherenot.metrics import Interval, holm, over_seeds, paired_t
 from wherenot.report import comparison_rows, load_run
 
 ALPHA = 0.05
-TOP1, POINTING = "top1", "pointing_coverage@0.2"
+TOP1, POINTING, TOUCH = "top1", "pointing_coverage@0.2", "pointing_touch"
+CLICKED, DISTANCE = "click_success", "click_distance_px"
 METRICS: dict[StudyName, tuple[str, ...]] = {
     "table1": (TOP1, "top2", POINTING, "accuracy_given_pointing"),
     "table2": (TOP1, POINTING),
     "table3": (TOP1, "top1_noise@*", "top1_corrupted@*"),
     "fig2": (TOP1, POINTING),
     "fig3": (TOP1, POINTING),
-}
+    **dict.fromkeys(
+        ("table4", "fig4", "fig5", "fig6"),
+        (
+            CLICKED, DISTANCE, POINTING, TOUCH,
+            *(f"{metric}_given_{game}" for game in (POINTING, TOUCH) for metric in (CLICKED, DISTANCE)),
+        ),
+    ),
+}  # fmt: skip
 NAMES = {
     TOP1: "Top-1",
     "top2": "Top-2",
     POINTING: "Point Game",
     "accuracy_given_pointing": "Top-1 (PG=1)",
+    CLICKED: "Click success",
+    DISTANCE: "Distance (px)",
+    TOUCH: "Point Game (touch)",
+    f"{CLICKED}_given_{POINTING}": "Click success (PG=1)",
+    f"{DISTANCE}_given_{POINTING}": "Distance (px, PG=1)",
+    f"{CLICKED}_given_{TOUCH}": "Click success (touch)",
+    f"{DISTANCE}_given_{TOUCH}": "Distance (px, touch)",
 }
 
 
@@ -151,7 +166,7 @@ class StudyTable:
         return [other for other in self.rows if other.block == row.block]
 
 
-def build_table(study: StudyName, rows: Sequence[Row], results: dict[Trial, Result], root: Path) -> StudyTable:
+def build_table(study: StudyName, rows: Sequence[Row], results: dict[AnyTrial, Result], root: Path) -> StudyTable:
     """Sum up a study.
 
     Args:
@@ -173,7 +188,7 @@ def build_table(study: StudyName, rows: Sequence[Row], results: dict[Trial, Resu
     return StudyTable(study=study, rows=rows, columns=columns, values=values, differences=differences, costs=costs)
 
 
-def _columns(study: StudyName, rows: Sequence[Row], results: dict[Trial, Result]) -> list[Column]:
+def _columns(study: StudyName, rows: Sequence[Row], results: dict[AnyTrial, Result]) -> list[Column]:
     """The study's metrics on every audited split; a metric nobody measured on a split has no column there."""
     columns = []
     for split in audited_splits(rows, results):
@@ -183,7 +198,7 @@ def _columns(study: StudyName, rows: Sequence[Row], results: dict[Trial, Result]
     return columns
 
 
-def _by_seed(row: Row, column: Column, results: dict[Trial, Result]) -> dict[int, float]:
+def _by_seed(row: Row, column: Column, results: dict[AnyTrial, Result]) -> dict[int, float]:
     """Values by seed, without the seeds that have none."""
     found = {
         trial.train.seed: results[trial].value(column.split, column.metric) for trial in row.trials if trial in results
@@ -191,7 +206,7 @@ def _by_seed(row: Row, column: Column, results: dict[Trial, Result]) -> dict[int
     return {seed: value for seed, value in found.items() if not math.isnan(value)}
 
 
-def _value(row: Row, column: Column, results: dict[Trial, Result]) -> Value:
+def _value(row: Row, column: Column, results: dict[AnyTrial, Result]) -> Value:
     values = list(_by_seed(row, column, results).values())
     return Value(
         mean=fmean(values) if values else math.nan,
@@ -205,23 +220,24 @@ def _reference(row: Row, rows: Sequence[Row]) -> Row:
     return next(other for other in rows if other.block == row.block)
 
 
-def _paired(row: Row, other: Row, column: Column, results: dict[Trial, Result]) -> list[float]:
+def _paired(row: Row, other: Row, column: Column, results: dict[AnyTrial, Result]) -> list[float]:
     """Differences row - other on the seeds that both have."""
     own, its = _by_seed(row, column, results), _by_seed(other, column, results)
     return [own[seed] - its[seed] for seed in own if seed in its]
 
 
-def _best(rows: Sequence[Row], column: Column, results: dict[Trial, Result]) -> Row | None:
-    """The row that beats every other one; all metrics of these tables are better when higher."""
+def _best(rows: Sequence[Row], column: Column, results: dict[AnyTrial, Result]) -> Row | None:
+    """The row that beats every other one; of these tables' metrics only distances are better when lower."""
     known = [row for row in rows if _by_seed(row, column, results)]
     if len(known) < 2:
         return None
-    best = max(known, key=lambda row: fmean(_by_seed(row, column, results).values()))
+    sign = -1 if column.metric.startswith(DISTANCE) else 1
+    best = max(known, key=lambda row: sign * fmean(_by_seed(row, column, results).values()))
     adjusted = holm([paired_t(_paired(best, row, column, results)) for row in known if row is not best])
     return best if all(p < ALPHA for p in adjusted) else None  # nan is not below
 
 
-def _differences(rows: Sequence[Row], column: Column, results: dict[Trial, Result], root: Path) -> list[Difference]:
+def _differences(rows: Sequence[Row], column: Column, results: dict[AnyTrial, Result], root: Path) -> list[Difference]:
     found = []
     for row in rows:
         reference = _reference(row, rows)
@@ -236,7 +252,7 @@ def _differences(rows: Sequence[Row], column: Column, results: dict[Trial, Resul
     ]
 
 
-def _over_images(row: Row, reference: Row, column: Column, results: dict[Trial, Result], root: Path) -> Interval:
+def _over_images(row: Row, reference: Row, column: Column, results: dict[AnyTrial, Result], root: Path) -> Interval:
     """The difference of two single runs; its interval covers the choice of images only."""
     runs = {trial.train.seed: trial for trial in row.trials if trial in results}
     pair = [
@@ -250,12 +266,12 @@ def _over_images(row: Row, reference: Row, column: Column, results: dict[Trial, 
     return Interval(value=ends[0], low=ends[1], high=ends[2], n=found.num_images or 0)
 
 
-def _cost(row: Row, reference: Row, results: dict[Trial, Result]) -> Cost:
+def _cost(row: Row, reference: Row, results: dict[AnyTrial, Result]) -> Cost:
     own = [results[trial] for trial in row.trials if trial in results]
     plain = {
         trial.train.seed: results[trial].seconds
         for trial in reference.trials
-        if trial in results and trial.train.method.name == "finetune"
+        if trial in results and trial.train.method.name in ("finetune", "sft")
     }
     ratios = [
         result.seconds / plain[result.trial.train.seed]

@@ -1,4 +1,4 @@
-"""A trial: one training run and its audit, the unit that a study is made of."""
+"""A trial: one training run of a classifier or an agent and its audit, the unit that a study is made of."""
 
 from __future__ import annotations
 
@@ -10,36 +10,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
 
 from wherenot.audit import AuditConfig, audit
+from wherenot.audit_answers import AnswerAuditConfig
+from wherenot.experiments.agents import run_agent
 from wherenot.models import load_classifier
 from wherenot.run import RunFolder
+from wherenot.train.agents.config import AgentTrainConfig, parse_agent_config
 from wherenot.train.config import TrainConfig, config_dict, parse_config
 from wherenot.train.recipe import training_data
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One training run and one audit of what came of it, on the same data.
+class _Folders:
+    """Where a trial is kept.
 
     Its folder is named after what it does, so that studies which need the same trial share it: trials that differ only
     in how they are audited share the training.
-
-    Attributes:
-        train: What is trained; the seed is part of it.
-        audit: How it is audited.
-
-    Example:
-        >>> trial = Trial(train=TrainConfig(seed=3), audit=AuditConfig(partition="grid:4x4"))
-        >>> trial.folder(Path("out")).parts[:2], trial.folder(Path("out")).name
-        (('out', 'trials'), 'seed-3')
     """
 
-    train: TrainConfig
-    audit: AuditConfig
+    train: Any
+    audit: Any
 
     def folder(self, root: Path) -> Path:
         """Folder of the training run and all its audits."""
@@ -67,29 +61,68 @@ class Trial:
         """Everything the trial is, as plain data."""
         return {"train": config_dict(self.train), "audit": asdict(self.audit)}
 
-    @staticmethod
-    def parse(content: dict[str, Any]) -> Trial:
-        """Read back `content`.
 
-        Raises:
-            ValueError: If it does not describe a trial, naming the field.
+@dataclass(frozen=True, kw_only=True)
+class Trial(_Folders):
+    """One training run of a classifier and one audit of what came of it, on the same data.
 
-        Example:
-            >>> trial = Trial(train=TrainConfig(), audit=AuditConfig())
-            >>> Trial.parse(trial.content()) == trial
-            True
-        """
-        return Trial(
-            train=parse_config(content["train"], source="a trial"),
-            audit=TypeAdapter(AuditConfig).validate_python(content["audit"]),
+    Attributes:
+        train: What is trained; the seed is part of it.
+        audit: How it is audited.
+
+    Example:
+        >>> trial = Trial(train=TrainConfig(seed=3), audit=AuditConfig(partition="grid:4x4"))
+        >>> trial.folder(Path("out")).parts[:2], trial.folder(Path("out")).name
+        (('out', 'trials'), 'seed-3')
+    """
+
+    train: TrainConfig
+    audit: AuditConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentTrial(_Folders):
+    """The same of an agent.
+
+    Attributes:
+        train: What is trained; the seed is part of it.
+        audit: How it is audited.
+    """
+
+    train: AgentTrainConfig
+    audit: AnswerAuditConfig
+
+
+AnyTrial: TypeAlias = Trial | AgentTrial
+
+
+def parse_trial(content: dict[str, Any]) -> AnyTrial:
+    """Read back a trial's `content`.
+
+    Raises:
+        ValueError: If it does not describe a trial, naming the field.
+
+    Example:
+        >>> trial = Trial(train=TrainConfig(), audit=AuditConfig())
+        >>> parse_trial(trial.content()) == trial
+        True
+    """
+    if content["train"].get("task") == "agent":
+        return AgentTrial(
+            train=parse_agent_config(content["train"], source="a trial"),
+            audit=TypeAdapter(AnswerAuditConfig).validate_python(content["audit"]),
         )
+    return Trial(
+        train=parse_config(content["train"], source="a trial"),
+        audit=TypeAdapter(AuditConfig).validate_python(content["audit"]),
+    )
 
 
 class BusyError(ValueError):
     """Another process is running the trial."""
 
 
-def run_trial(trial: Trial, root: Path) -> None:
+def run_trial(trial: AnyTrial, root: Path) -> None:
     """Train and audit; what is done already is not done again.
 
     Args:
@@ -104,6 +137,9 @@ def run_trial(trial: Trial, root: Path) -> None:
         if trial.is_finished(root):
             return
         _failure_file(trial, root).unlink(missing_ok=True)
+        if isinstance(trial, AgentTrial):
+            run_agent(trial.train, trial.audit, trial.train_folder(root), trial.audit_folder(root))
+            return
         dataset = training_data(trial.train)
         from wherenot.train.training import train  # transformers, which takes seconds
 
@@ -118,12 +154,12 @@ def run_trial(trial: Trial, root: Path) -> None:
         )
 
 
-def note_failure(trial: Trial, root: Path, error: str) -> None:
+def note_failure(trial: AnyTrial, root: Path, error: str) -> None:
     """Write down why a trial failed, beside what it has done; the next attempt removes the note."""
     RunFolder(trial.folder(root)).write(_failure_file(trial, root).name, {"error": error})
 
 
-def failure_of(trial: Trial, root: Path) -> str | None:
+def failure_of(trial: AnyTrial, root: Path) -> str | None:
     """Why the trial's last attempt failed; None if it did not."""
     found = _failure_file(trial, root)
     return json.loads(found.read_text())["error"] if found.is_file() else None
@@ -141,7 +177,7 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _failure_file(trial: Trial, root: Path) -> Path:
+def _failure_file(trial: AnyTrial, root: Path) -> Path:
     return trial.folder(root) / f"failure-{trial.audit_folder(root).name}.json"
 
 

@@ -66,9 +66,12 @@ def candidates(rows: Sequence[Row], multiples: Sequence[float]) -> list[Candidat
         raise ValueError(f"reproduce: --grid {' '.join(map(str, multiples))}: pass positive numbers, each once.")
     whole = {}
     for row in rows:
-        method = row.trials[0].train.method.name
+        trial = row.trials[0]
+        if not isinstance(trial, Trial):  # the weights of agents' methods are as they are
+            continue
+        method = trial.train.method.name
         if row.swept is None or (row.data, row.model, method) not in whole:
-            whole[row.data, row.model, method] = row.trials[0]
+            whole[row.data, row.model, method] = trial
     found = []
     for (data, model, method), trial in whole.items():
         own = method_weight(trial.train.method)

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from queue import SimpleQueue
 
-from wherenot.experiments.trials import BusyError, Trial, run_trial
+from wherenot.experiments.trials import BusyError, parse_trial, run_trial
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
             os.dup2(log.fileno(), 1)
         content = json.loads(path.read_text())
         try:
-            run_trial(Trial.parse(content), Path(content["root"]))
+            run_trial(parse_trial(content), Path(content["root"]))
             answer = "done"
         except BusyError:
             answer = "busy"

@@ -13,7 +13,7 @@ from pathlib import Path
 from wherenot.experiments.cost import PlanLine, assumptions
 from wherenot.experiments.results import Result
 from wherenot.experiments.tables import ALPHA, Cost, StudyTable, Value, heading
-from wherenot.experiments.trials import Trial
+from wherenot.experiments.trials import AnyTrial
 
 MISSING = "missing"
 UNKNOWN = "\N{EN DASH}"
@@ -29,7 +29,7 @@ class _Text:
     bold: bool = False
 
 
-def write_table(table: StudyTable, results: dict[Trial, Result], folder: Path) -> list[Path]:
+def write_table(table: StudyTable, results: dict[AnyTrial, Result], folder: Path) -> list[Path]:
     """Write ``table`` as .csv, .md, .tex and .html, ``differences.csv`` and, trial by trial, ``values.csv``.
 
     Args:
@@ -133,7 +133,7 @@ def differences_csv(table: StudyTable) -> str:
     return _csv(heads, lines)
 
 
-def values_csv(table: StudyTable, results: dict[Trial, Result]) -> str:
+def values_csv(table: StudyTable, results: dict[AnyTrial, Result]) -> str:
     """Everything that was measured: one line per trial and metric, and one that says so for a trial that is missing."""
     heads = ["data", "model", "method", "seed", "split", "metric", "value", "low", "high", "n", "missing"]
     lines: list[list[object]] = []
