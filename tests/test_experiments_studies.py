@@ -6,6 +6,7 @@ import pytest
 
 from wherenot.audit import AuditConfig
 from wherenot.experiments import decoy
+from wherenot.experiments.agents import AgentStudy
 from wherenot.experiments.recipes import RECIPES
 from wherenot.experiments.settings import ours, train_config
 from wherenot.experiments.studies import StudyName, StudyOptions, change, parse_sweep, study_rows
@@ -183,5 +184,6 @@ def test_studies_share_trials():
 
 
 def test_every_study_has_rows():
+    agents = {"data": ("gui:screens",), "models": ("agents/tiny",)}
     for study in get_args(StudyName):
-        assert rows(study)
+        assert rows(study, **agents if study in get_args(AgentStudy) else {})
