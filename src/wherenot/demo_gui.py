@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from rich.table import Table
 from wherenot.audit_answers import AnswerAuditConfig, audit_answers
 from wherenot.commands.audit import with_bar
 from wherenot.commands.printing import console
-from wherenot.data import Dataset, load_dataset
+from wherenot.data import Dataset, limit, load_dataset
 from wherenot.models import load_vlm
 from wherenot.report import Run, comparison_markdown, comparison_rows, load_run, write_report
 from wherenot.run import RunFolder
@@ -28,9 +29,10 @@ from wherenot.train.agents.training import train_agent
 BASE = "tiny-agent-weak"
 METHODS: tuple[AgentMethodName, ...] = ("sft", "necessity")
 SPLITS = ("test_habitual", "test_shuffled")
-SEARCHED = 12  # tasks of each split whose evidence is searched
+TASKS = 48  # of each split that is audited
+SEARCHED = 2  # of these, tasks whose evidence is searched for the report; each takes seconds
 OPTIMIZATION = AgentOptimizationConfig(steps=100, batch_size=16, accumulation=1, learning_rate=2e-3, save_every=50)
-_SHOWN = (("top1", "clicks right"), ("reliance", "reliance"), ("pointing_coverage@0.2", "pointing"))
+_SHOWN = (("top1", "clicks right"), ("reliance", "reliance"))
 
 
 def run_demo_gui(out: Path, seed: int) -> Path:
@@ -41,13 +43,15 @@ def run_demo_gui(out: Path, seed: int) -> Path:
     started = time.perf_counter()
     folder = RunFolder(out)
     dataset = load_dataset("screens")
+    tasks = tuple(sample for sample in dataset.samples if sample.split in SPLITS)
+    tests = limit(replace(dataset, samples=tasks), TASKS, seed)
     console.rule("1. An agent that clicks on screens")
     console.print(
         "It gets an instruction and a screenshot, says what it thinks, and clicks. It sees where to click, and often "
         "misses. In training and test_habitual nine of ten elements lie in their usual places; in test_shuffled places "
         "say nothing: who clicks from memory fails there."
     )
-    audits = [_audit(folder.path / "audit-base", dataset, BASE, "base", seed)]
+    audits = [_audit(folder.path / "audit-base", tests, BASE, "base", seed)]
     console.rule("2. Fine-tuned on habitual layouts: plainly, and so that no answer survives without its target")
     for method in METHODS:
         config = AgentTrainConfig(
@@ -55,7 +59,7 @@ def run_demo_gui(out: Path, seed: int) -> Path:
             method=AgentMethodConfig(name=method), optimization=OPTIMIZATION,
         )  # fmt: skip
         trained = train_agent(config, folder.path / f"train-{method}", dataset=dataset)
-        audits.append(_audit(folder.path / f"audit-{method}", dataset, str(trained / "model"), method, seed))
+        audits.append(_audit(folder.path / f"audit-{method}", tests, str(trained / "model"), method, seed))
     console.rule("3. What came of it")
     runs = [load_run(path) for path in audits]
     (folder.path / "comparison.md").write_text(comparison_markdown(comparison_rows(runs)))
@@ -78,8 +82,8 @@ def _audit(out: Path, dataset: Dataset, model: str, name: str, seed: int) -> Pat
 def outcome_table(runs: Sequence[Run]) -> Table:
     """One line per agent: how often it clicks right, and how much that rests on what it clicks."""
     table = Table(
-        caption="Reliance: how far the answer's probability falls when its target is hidden. Pointing: tasks whose "
-        "strongest region is the target."
+        caption="Clicks right: on the target. Reliance: how far the first word that says where to click loses "
+        "probability when the target is hidden."
     )
     table.add_column("agent")
     for split in SPLITS:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset as Rows
-from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from wherenot.data import GuiSample
 from wherenot.gui.rewards import EvidenceReward, Reward, TaskReward

@@ -14,7 +14,8 @@ from accelerate.utils import gather_object
 from datasets import Dataset as Rows
 from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback
-from trl import GRPOTrainer, SFTConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.sft_config import SFTConfig
 
 from wherenot.data import Dataset, GuiSample
 from wherenot.gui.penalties import AgentMethod
