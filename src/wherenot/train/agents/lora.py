@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -90,7 +91,10 @@ def attach(vlm: VisionLanguageModel, config: LoraConfig) -> tuple[VisionLanguage
         lora_dropout=config.dropout,
         target_modules=f"({'|'.join(map(re.escape, names))})",  # the whole name must match
     )
-    wrapped: Any = peft.get_peft_model(vlm.model, adapters)
+    with warnings.catch_warnings():
+        # peft asks for it by the name that transformers used before.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        wrapped: Any = peft.get_peft_model(vlm.model, adapters)
     assert sorted(wrapped.targeted_module_names) == sorted(names)
     return VisionLanguageModel(wrapped, vlm.processor, family=vlm.family), names
 
