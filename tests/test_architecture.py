@@ -29,7 +29,7 @@ LAYERS = [
     {"explain_generation", "endpoint", "correction"},
     {"auditing", "audit", "audit_agents", "audit_answers", "report", "train"},
     {"experiments", "bench"},
-    {"commands", "demo"},
+    {"commands", "demo", "demo_gui"},
 ]
 
 
