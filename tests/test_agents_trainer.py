@@ -23,6 +23,9 @@ def run(*arguments, **options):
     return one_step(*arguments, **options)
 
 
+ROUNDING = 3e-6  # of sums in fp32 in another order; 1.1e-6 has been seen
+
+
 def far(ours, theirs):
     """The largest difference of two sets of gradients, as a share of the largest gradient."""
     assert ours.keys() == theirs.keys()
@@ -72,7 +75,7 @@ def test_gradients_are_those_of_the_losses_spelled_out(tmp_path, whole):
 def test_accumulating_changes_nothing(tmp_path, size, accumulation, names):
     one, [told], _ = run(tmp_path, size=4, names=names)
     cut, [again], _ = run(tmp_path, size=size, accumulation=accumulation, names=names)
-    assert far(one, cut) < 1e-6
+    assert far(one, cut) < ROUNDING
     assert told == pytest.approx(again, abs=1e-5)
     assert told["penalised"] == len(names)
 
@@ -107,7 +110,7 @@ def test_layers_that_recompute_give_the_same_gradients(tmp_path, family):
     kept, _, _ = run(tmp_path, family=family)
     recomputed, _, trainer = run(tmp_path, family=family, gradient_checkpointing=True)
     assert trainer.vlm.model.is_gradient_checkpointing
-    assert far(kept, recomputed) < 1e-6
+    assert far(kept, recomputed) < ROUNDING
 
 
 def test_layers_recompute_in_eval_mode_what_they_computed_there(tmp_path):
@@ -139,7 +142,7 @@ def test_layers_recompute_in_eval_mode_what_they_computed_there(tmp_path):
         assert computed == [False, False] if again else computed == [False]
         gradients.append({n: w.grad.clone() for n, w in vlm.wrapped.named_parameters() if w.grad is not None})
     hook.remove()
-    assert far(*gradients) < 1e-6
+    assert far(*gradients) < ROUNDING
 
 
 def test_what_cannot_be_asked_past_its_wrapper_is_refused(tmp_path, whole, monkeypatch):
@@ -176,5 +179,5 @@ def test_two_processes_make_the_gradients_of_one(tmp_path, names):
     expected, [told], _ = run(tmp_path, size=4, names=tuple(names.split(",")))
     for rank in range(2):
         found, [said] = torch.load(tmp_path / f"{rank}.pt")
-        assert far(found, expected) < 1e-6
+        assert far(found, expected) < ROUNDING
         assert said == pytest.approx(told, abs=1e-5)

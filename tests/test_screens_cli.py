@@ -8,6 +8,7 @@ import pytest
 from wherenot.cli import main
 from wherenot.data import GuiSample, load_dataset
 from wherenot.gui.screens.render import open_renderer
+from wherenot.models import load_vlm
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on the PATH")
@@ -31,6 +32,20 @@ def test_the_command_line_writes_tasks_that_are_read_back(tmp_path, capsys):
     assert main(told) == 1
     assert "exists and is not an empty folder" in capsys.readouterr().err
     assert main([*told[:2], str(tmp_path / "new"), "--rho", "2"]) == 1
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on the PATH")
+def test_the_command_line_makes_an_agent(tmp_path, capsys):
+    out = tmp_path / "agent"
+    few = ["--agent.screens", "4", "--agent.seeing-steps", "2", "--agent.answering-steps", "2"]
+    assert main(["screens", "agent", str(out), *few]) == 0
+    assert str(out) in capsys.readouterr().out
+    vlm = load_vlm(out)
+    sample = load_dataset("screens").samples[0]
+    encoding = vlm.encode(sample.read_image(), sample.prompt)
+    assert vlm.answer_ids(encoding, sample.right)  # it has the words, though it cannot use them yet
+    assert len(vlm.generate(encoding, max_tokens=3)) <= 3
+    assert main(["screens", "agent", str(out), *few]) == 1  # nothing is overwritten
 
 
 def test_missing_browsers():
