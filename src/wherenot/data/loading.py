@@ -28,7 +28,7 @@ BUILT_IN: dict[str, Callable[[int], Dataset]] = {
     "decoy:shifted": partial(decoy, prior="shifted"),
     "decoy:half": partial(decoy, prior="half"),
     "decoy:no-shortcut": partial(decoy, shortcut=False),
-    "screens": lambda _: read_gui(_SCREENS),
+    "screens": lambda _: replace(read_gui(_SCREENS), name="screens"),
 }
 
 
