@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,11 +56,25 @@ def run_demo(out: Path, seed: int) -> Path:
                 f"train-{method}",
             )
         )
+    return conclude(folder, audits, outcome_table, started)
+
+
+def conclude(
+    folder: RunFolder, audits: Sequence[Path], table: Callable[[Sequence[Run]], Table], started: float
+) -> Path:
+    """Put audits side by side, printed and in a report, and return the report.
+
+    Args:
+        folder: Of the demo.
+        audits: Its audits.
+        table: What is printed of them.
+        started: When the demo began, by `time.perf_counter`.
+    """
     console.rule("3. What came of it")
     runs = [load_run(path) for path in audits]
     (folder.path / "comparison.md").write_text(comparison_markdown(comparison_rows(runs)))
     report = write_report(audits, folder.path / "report.html")
-    console.print(outcome_table(runs))
+    console.print(table(runs))
     console.print(f"[bold]report:[/bold] {report.resolve()}", soft_wrap=True)
     console.print(f"[dim]{time.perf_counter() - started:.0f} seconds; everything is in {folder.path.resolve()}[/dim]")
     return report

@@ -14,8 +14,9 @@ from wherenot.audit_answers import AnswerAuditConfig, audit_answers
 from wherenot.commands.audit import with_bar
 from wherenot.commands.printing import console
 from wherenot.data import Dataset, limit, load_dataset
+from wherenot.demo import conclude
 from wherenot.models import load_vlm
-from wherenot.report import Run, comparison_markdown, comparison_rows, load_run, write_report
+from wherenot.report import Run
 from wherenot.run import RunFolder
 from wherenot.train.agents.config import (
     AgentMethodConfig,
@@ -60,14 +61,7 @@ def run_demo_gui(out: Path, seed: int) -> Path:
         )  # fmt: skip
         trained = train_agent(config, folder.path / f"train-{method}", dataset=dataset)
         audits.append(_audit(folder.path / f"audit-{method}", tests, str(trained / "model"), method, seed))
-    console.rule("3. What came of it")
-    runs = [load_run(path) for path in audits]
-    (folder.path / "comparison.md").write_text(comparison_markdown(comparison_rows(runs)))
-    report = write_report(audits, folder.path / "report.html")
-    console.print(outcome_table(runs))
-    console.print(f"[bold]report:[/bold] {report.resolve()}", soft_wrap=True)
-    console.print(f"[dim]{time.perf_counter() - started:.0f} seconds; everything is in {folder.path.resolve()}[/dim]")
-    return report
+    return conclude(folder, audits, outcome_table, started)
 
 
 def _audit(out: Path, dataset: Dataset, model: str, name: str, seed: int) -> Path:
