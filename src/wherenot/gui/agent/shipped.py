@@ -1,4 +1,4 @@
-"""The tiny agents that come with the package: what `wherenot screens agent` made."""
+"""The tiny agents that come with the package, made as `gui.agent.recipe` says."""
 
 from __future__ import annotations
 
