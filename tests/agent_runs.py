@@ -61,7 +61,9 @@ class Keep(TrainerCallback):
         }
 
 
-def one_step(place, *, family="llava", size=4, accumulation=1, names=NAMES, weight=30.0, dropout=0.0, **options):
+def one_step(
+    place, *, family="llava", size=4, accumulation=1, names=NAMES, weight=30.0, dropout=0.0, share=False, **options
+):
     """The gradients of one step over the four tasks, and what the method said of it."""
     vlm = VisionLanguageModel(*tiny_vlm(family))
     torch.manual_seed(0)
@@ -81,7 +83,7 @@ def one_step(place, *, family="llava", size=4, accumulation=1, names=NAMES, weig
     kept = Keep()
     trainer = AgentTrainer(
         model=vlm.wrapped, args=arguments, train_dataset=Rows.from_dict({"row": list(range(4))}),
-        data_collator=AgentCollator(vlm, samples), processing_class=vlm.processor, callbacks=[kept],
+        data_collator=AgentCollator(vlm, samples, share=share), processing_class=vlm.processor, callbacks=[kept],
     )  # fmt: skip
     method = OfSome(weight=weight, interval=1, tokens="all", right_above=-1.0, names=names)
     trainer.vlm, trainer.method = vlm, method if weight else None
@@ -93,5 +95,6 @@ def one_step(place, *, family="llava", size=4, accumulation=1, names=NAMES, weig
 
 
 if __name__ == "__main__":  # one of several processes
-    found, told, _ = one_step(sys.argv[1], size=2, names=tuple(sys.argv[2].split(",")))
-    torch.save((found, told), f"{sys.argv[1]}/{os.environ['RANK']}.pt")
+    place, names, reading = sys.argv[1:]
+    found, told, _ = one_step(place, size=2, names=tuple(names.split(",")), share=reading == "share")
+    torch.save((found, told), f"{place}/{os.environ['RANK']}.pt")

@@ -154,8 +154,8 @@ def test_what_cannot_be_asked_past_its_wrapper_is_refused(tmp_path, whole, monke
         trainer._find([], 1)
 
 
-@pytest.mark.parametrize("names", ["red,green,blue,yellow", "blue"])
-def test_two_processes_make_the_gradients_of_one(tmp_path, names):
+@pytest.mark.parametrize(("names", "reading"), [("red,green,blue,yellow", "share"), ("blue", "alone")])
+def test_two_processes_make_the_gradients_of_one(tmp_path, names, reading):
     """With one task that is off, one of them has nothing to penalise."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -167,7 +167,7 @@ def test_two_processes_make_the_gradients_of_one(tmp_path, names):
     }  # fmt: skip
     ranks = [
         subprocess.Popen(
-            [sys.executable, Path(__file__).parent / "agent_runs.py", tmp_path, names],
+            [sys.executable, Path(__file__).parent / "agent_runs.py", tmp_path, names, reading],
             env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
         )

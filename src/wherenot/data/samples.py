@@ -120,6 +120,7 @@ class GuiSample(ImageTextSample):
         thought: What the assistant thinks before it acts.
         elements: Gives what the interface consists of; empty where nobody said.
         kind: What kind of screen or target it is, such as ``mobile text``; None = nobody said.
+        screenshot: Names the screenshot: tasks on the same one have the same name; None = no other task is on it.
     """
 
     system: str | None = None
@@ -129,6 +130,7 @@ class GuiSample(ImageTextSample):
     thought: str | None = None
     elements: Callable[[], tuple[UiElement, ...]] = no_elements
     kind: str | None = None
+    screenshot: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from wherenot.data import GuiSample
 from wherenot.gui.clicks import TOGETHER, Click, Tokens, read_chosen
+from wherenot.gui.moving import meets
 from wherenot.gui.violation import Test, first_violation
 from wherenot.masking import show_elements
 from wherenot.methods.base import Terms
@@ -294,8 +295,3 @@ class Paste(Necessity):
         nearest = min(others, key=lambda box: abs(box[2] - box[0] - size[0]) + abs(box[3] - box[1] - size[1]))
         pixels[top:bottom, left:right] = np.asarray(click.image.convert("RGB").crop(nearest).resize(size))
         return vlm.encode(Image.fromarray(pixels), click.asked.encoding.prompt).inputs["pixel_values"]
-
-
-def meets(box: Sequence[int | float], other: Sequence[int | float]) -> bool:
-    """Whether two boxes have a pixel in common."""
-    return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]

@@ -121,6 +121,7 @@ class Draft:
             thought=None if self.said is None else self.said.thought,
             elements=partial(self.read_elements, size),
             kind=self.kind,
+            screenshot=str(self.image),
         )
 
     def _check_box(self, box: Box, point: tuple[float, float] | None, size: tuple[int, int]) -> None:

@@ -33,18 +33,20 @@ def render_dataset(config: ScreensConfig, renderer: Renderer, *, on_task: Callab
     """
     samples = []
     for split in SPLITS:
-        last: tuple[Task, bytes] | None = None
+        last: tuple[Task, bytes, str] | None = None
         for number, task in enumerate(render_tasks(config, split, renderer)):
             # Tasks of one screen follow each other, and share its PNG.
-            png = last[1] if last is not None and last[0].screen is task.screen else _png(task.screen.image)
-            last = task, png
-            samples.append(_sample(config, task, png, f"{split}/{number:05}", split))
+            name = f"{split}/{number:05}"
+            same = last is not None and last[0].screen is task.screen
+            png, screen = last[1:] if last is not None and same else (_png(task.screen.image), name)
+            last = task, png, screen
+            samples.append(_sample(config, task, png, screen, name, split))
             if on_task is not None:
                 on_task()
     return Dataset("screens", ("click",), tuple(samples))
 
 
-def _sample(config: ScreensConfig, task: Task, png: bytes, name: str, split: str) -> GuiSample:
+def _sample(config: ScreensConfig, task: Task, png: bytes, screen: str, name: str, split: str) -> GuiSample:
     step = config.coordinate_step
     x, y = (round(share * SCALE / step) * step for share in task.point)
     elements = tuple(
@@ -67,6 +69,7 @@ def _sample(config: ScreensConfig, task: Task, png: bytes, name: str, split: str
         thought=thought,
         elements=partial(tuple, elements),
         kind=task.screen.plan.kind,
+        screenshot=screen,
     )
 
 

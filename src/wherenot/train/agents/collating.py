@@ -15,6 +15,7 @@ from wherenot.gui.penalties import Augmenting
 from wherenot.models.answers import Asked
 from wherenot.models.vlm import VisionLanguageModel
 from wherenot.train.agents.records import shrunk
+from wherenot.train.agents.sharing import shared
 
 KEPT_BYTES = 2**30
 _IGNORED = -100  # label of a token that is not learned
@@ -50,6 +51,7 @@ class AgentCollator:
         method: Changes tasks first, if it is `Augmenting`.
         seed: Of these changes; a batch's depend on this and on what is in it alone.
         keep_bytes: Encoded tasks are kept until they take so much memory.
+        share: Let tasks on one screenshot share it (`shared`); for models that look back only.
     """
 
     vlm: VisionLanguageModel
@@ -58,11 +60,12 @@ class AgentCollator:
     method: Any = None
     seed: int = 0
     keep_bytes: int = KEPT_BYTES
+    share: bool = False
     _kept: dict[int, Task] = field(default_factory=dict)
     _bytes: int = 0
 
     def __call__(self, items: Sequence[Mapping[str, int]]) -> dict[str, Any]:
-        """Return the inputs of the model, ``labels`` and ``tasks``."""
+        """Return the inputs of the model, ``labels`` and ``tasks``; with what is shared, ``seen``."""
         rows = [item["row"] for item in items]
         samples = [self.samples[row] for row in rows]
         seen = self.method.augment(samples, (self.seed, *rows)) if isinstance(self.method, Augmenting) else samples
@@ -77,9 +80,11 @@ class AgentCollator:
             sequences.append(self.vlm.family.longer(task.asked.encoding.inputs, learned))
             unlearned = learned.new_full((task.asked.encoding.num_tokens,), _IGNORED)
             labels.append(torch.cat([unlearned, learned]))
-        whole = self.vlm.family.together(sequences)
         filled = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=_IGNORED)
-        return {**whole, "labels": filled, "tasks": list(tasks)}
+        parts = shared(self.vlm, sequences) if self.share else None
+        if parts is not None:
+            return {**parts, "labels": filled[:, parts["seen"]["end"] :], "tasks": list(tasks)}
+        return {**self.vlm.family.together(sequences), "labels": filled, "tasks": list(tasks)}
 
     def task(self, sample: GuiSample) -> Task:
         """Encode a task."""

@@ -15,7 +15,7 @@ from wherenot.masking import FillName
 from wherenot.train.config import TrainConfig, checked, config_from, read_yaml
 
 Scope = Literal["language", "vision", "projector", "all", "full"]
-AgentMethodName = Literal["sft", "paper", "necessity", "paste", "random_regions", "swap", "grpo"]
+AgentMethodName = Literal["sft", "paper", "necessity", "paste", "rearrange", "random_regions", "swap", "grpo"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +48,10 @@ class AgentMethodConfig:
 
     name: AgentMethodName = "sft"
     """sft adds nothing. paper: search the evidence, penalise what is off the target. necessity: the answer must not
-    survive without its target; paste: nor with something else in its place. Controls: random_regions penalises without
-    a search; swap lets elements of the screen change places, and the label with them. grpo learns from rewards for
-    right clicks instead of right answers; a batch then holds answers, several to each task."""
+    survive without its target; paste: nor with something else in its place. rearrange: all elements of a screen change
+    places, so that places say nothing. Controls: random_regions penalises without a search; swap lets the target and
+    one other element change places. grpo learns from rewards for right clicks instead of right answers; a batch then
+    holds answers, several to each task."""
     weight: float | None = None
     """Weight of its loss (lambda)."""
     interval: int | None = None
@@ -76,7 +77,7 @@ class AgentMethodConfig:
     fill: FillName | None = None
     """What hidden pixels show: black, mean or blur."""
     share: float | None = None
-    """swap: share of the tasks of a batch that are changed."""
+    """rearrange: share of the screens of a batch that are changed; swap: of the tasks."""
     evidence: Literal["reliance", "pointing"] | None = None
     """grpo: what the evidence of right answers is rewarded for: reliance (how far the answer's probability falls when
     the target is hidden) or pointing (whether the strongest region is on it); left out, only right clicks count."""
@@ -100,6 +101,8 @@ class AgentOptimizationConfig:
     """Tasks that a device takes at once."""
     accumulation: int = 8
     """Batches per optimizer step."""
+    tasks_per_screen: int = 1
+    """Tasks of one screenshot that follow each other; those in one batch share the reading of it, which is faster."""
     learning_rate: float = 1e-4
     """Peak learning rate of AdamW."""
     weight_decay: float = 0.0
@@ -119,7 +122,7 @@ class AgentOptimizationConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        lowest = {"steps": 1, "batch_size": 1, "accumulation": 1, "save_every": 1, "workers": 0}
+        lowest = {"steps": 1, "batch_size": 1, "accumulation": 1, "tasks_per_screen": 1, "save_every": 1, "workers": 0}
         for name, low in lowest.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be >= {low}, got {getattr(self, name)}")

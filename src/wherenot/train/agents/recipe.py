@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
+from wherenot.data import GuiSample
 from wherenot.gui.clicks import Click, prepare_click
 from wherenot.gui.controls import RandomRegions, Swap
+from wherenot.gui.moving import point_step
 from wherenot.gui.penalties import AgentMethod, EvidencePenalty, Necessity, Paste, Penalty
+from wherenot.gui.rearranging import Augmentation, Rearrange
 from wherenot.masking import FillName
 from wherenot.models.answers import Asked
 from wherenot.models.vlm import Encoding, VisionLanguageModel
@@ -23,6 +26,7 @@ _METHODS: dict[AgentMethodName, Any] = {
     "paper": EvidencePenalty(),
     "necessity": Necessity(),
     "paste": Paste(),
+    "rearrange": Rearrange(),
     "random_regions": RandomRegions(),
     "swap": Swap(),
 }
@@ -50,12 +54,13 @@ def agent_method_options(name: AgentMethodName) -> frozenset[str]:
     return frozenset(known & {option.name for option in fields(AgentMethodConfig)})
 
 
-def build_agent_method(config: AgentMethodConfig, seed: int) -> AgentMethod | None:
+def build_agent_method(config: AgentMethodConfig, seed: int, samples: Sequence[GuiSample] = ()) -> AgentMethod | None:
     """The method that a configuration names; None for training that no method adds to: sft, and grpo.
 
     Args:
         config: Name and options; an option that is None keeps the method's default.
         seed: For methods that draw at random.
+        samples: The tasks, whose answers a method that changes them keeps to (`gui.moving.point_step`).
 
     Raises:
         ValueError: If an option has no effect on that method: it would be believed to have one.
@@ -90,6 +95,8 @@ def build_agent_method(config: AgentMethodConfig, seed: int) -> AgentMethod | No
     own = {name: value for name, value in given.items() if name not in ("partition", "fill")}
     if any(option.name == "seed" for option in fields(method)):
         own["seed"] = seed
+    if isinstance(method, Augmentation) and samples:
+        own["step"] = point_step(samples)
     return replace(method, **own)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from accelerate import DistributedType
 from torch import Tensor, nn
+from torch.utils.data import Sampler
 from transformers.modeling_layers import GradientCheckpointingLayer
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -18,6 +19,7 @@ from wherenot.gui.penalties import AgentMethod, Off, penalties_of
 from wherenot.models.vlm import VisionLanguageModel
 from wherenot.scoring import evaluating
 from wherenot.train.agents.collating import Task
+from wherenot.train.agents.sharing import cache_of
 
 
 class AgentMethodMixin:
@@ -69,6 +71,10 @@ class AgentMethodMixin:
         inputs = dict(inputs)
         inputs.pop("tasks", None)
         off: Sequence[Off] = inputs.pop("off", ())
+        seen = inputs.pop("seen", None)
+        if seen is not None:
+            assert self.vlm is not None
+            inputs["past_key_values"] = cache_of(self.vlm, seen)
         found = super().compute_loss(  # pyright: ignore[reportAttributeAccessIssue]
             model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
         )
@@ -183,11 +189,20 @@ class AgentTrainer(AgentMethodMixin, SFTTrainer):
 
     For some families (Qwen2.5-VL among them) transformers does not count the tokens of a step, and the loss would be a
     mean of its batches' means, whatever their lengths. `SFTTrainer` divides by the count itself, if there is one.
+
+    Args:
+        arguments: Of `SFTTrainer`.
+        sampler: Draws the tasks; None draws them at random.
+        options: Of `SFTTrainer`.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, sampler: Sampler[int] | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.model_accepts_loss_kwargs = True
+        self._sampler = sampler
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return super()._get_train_sampler(train_dataset) if self._sampler is None else self._sampler
 
     def _send_telemetry(self) -> None:
         """Nothing about a run leaves the machine."""

@@ -29,6 +29,7 @@ from wherenot.train.agents.lora import attach, summary
 from wherenot.train.agents.recipe import build_agent_method, click_preparer
 from wherenot.train.agents.records import agent_data
 from wherenot.train.agents.rewarding import reward_trainer
+from wherenot.train.agents.sharing import ScreenSampler
 from wherenot.train.agents.trainer import AgentTrainer
 from wherenot.train.agents.validation import click_summary, validated
 from wherenot.train.config import config_dict
@@ -63,7 +64,7 @@ def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None 
     state = PartialState()
     folder = RunFolder(out)
     dataset = agent_data(config, dataset)
-    method = build_agent_method(config.method, config.seed)
+    method = build_agent_method(config.method, config.seed, _tasks(dataset, "train"))
     if state.is_main_process:
         folder.begin(
             "train", config.title, config_dict(config), model=config.model, data=config.data, seed=config.seed,
@@ -103,6 +104,8 @@ def _check(config: AgentTrainConfig) -> None:
         raise ValueError("train: no model; name one with model: in the file, or --set.model.")
     if config.optimization.precision == "fp16" and not torch.accelerator.is_available():
         raise ValueError("train: precision fp16 needs a GPU; add --set.optimization.precision fp32 (or bf16).")
+    if config.method.name == "grpo" and config.optimization.tasks_per_screen > 1:
+        raise ValueError("train: grpo reads a screenshot for every answer; leave tasks_per_screen out.")
 
 
 def _loaded(config: AgentTrainConfig) -> VisionLanguageModel:
@@ -158,8 +161,16 @@ def _answer_trainer(
         args=_arguments(plan, checkpoints, config.seed),
         train_dataset=Rows.from_dict({"row": list(range(len(samples)))}),
         data_collator=AgentCollator(
-            vlm, samples, config.max_side, method, seed=config.seed, keep_bytes=KEPT_BYTES // max(1, plan.workers)
+            vlm,
+            samples,
+            config.max_side,
+            method,
+            seed=config.seed,
+            keep_bytes=KEPT_BYTES // max(1, plan.workers),
+            # Layers that recompute remember nothing.
+            share=vlm.family.looks_back and not plan.gradient_checkpointing,
         ),
+        sampler=ScreenSampler(samples, together=plan.tasks_per_screen, seed=config.seed),
         processing_class=vlm.processor,
     )
     trainer.vlm, trainer.method = vlm, method

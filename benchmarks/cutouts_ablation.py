@@ -1,0 +1,104 @@
+"""What of `wherenot` does it: the spreading of priors or the recomposing of images? Runs on cutouts, like the study.
+
+    python benchmarks/cutouts.py runs/cutouts              # first: the study, whose runs are the other columns
+    python benchmarks/cutouts_ablation.py runs/cutouts     # goes on where it stopped
+    python benchmarks/cutouts_ablation.py runs/cutouts --table
+
+`wherenot` recomposes with the priors as they are given; every other method gets the priors that `wherenot` spreads.
+Weights are those that the study chose, with exact priors, from which spreading changes little.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import torch
+from cutouts import choose, interval, measure, read
+
+from wherenot.experiments.cutouts import GRID
+from wherenot.methods import Alignment, BackgroundSwap, BoxGuided, RandomRegions, Recomposition
+from wherenot.methods.megl import MEGL
+from wherenot.spreading import Spread, spread_priors
+
+METHODS = {
+    "wherenot": Recomposition,
+    "background_swap": BackgroundSwap,
+    "box_guided": BoxGuided,
+    "random_regions": RandomRegions,
+    "paper": Alignment,
+    "megl": MEGL,
+}
+TRUSTED = Recomposition().trusted
+
+
+def give_and_take():
+    """Let the method that spreads priors take them as given, and all others spread them; for this process."""
+    for method in METHODS.values():
+        method.spread = as_given if method is Recomposition else spread
+        if method is not Recomposition:
+            method.augment = lambda _, images, priors, step: images  # noqa: ARG005
+
+
+def spread(_, model, batches):
+    return spread_priors(model, batches, trusted=TRUSTED)
+
+
+def as_given(_, model, batches):  # noqa: ARG001
+    priors = [prior for _, some in batches for prior in some]
+    return Spread(priors, [False] * len(priors), torch.full((len(priors),), float("nan")))
+
+
+def place(out, setting, condition, method, seed, *, turned):
+    return out / setting / (f"{condition}-ablation" if turned else condition) / method / f"{seed}"
+
+
+def table(out, setting, conditions, seeds):
+    """Per condition and method, on the same seeds: unbiased accuracy with priors as given, and spread."""
+    lines = []
+    for condition in conditions:
+        lines += ["", f"{setting}, priors {condition}, unbiased accuracy", ""]
+        lines += ["| method | priors as given | priors spread | spread - given | seeds |", "|---" * 5 + "|"]
+        for method in METHODS:
+            runs = [
+                [read(place(out, setting, condition, method, seed, turned=turned)) for turned in (False, True)]
+                for seed in seeds
+            ]
+            pairs = [[each["test_unbiased"] for each in pair] for pair in runs if all(pair)]
+            if not pairs:
+                continue
+            given, spread = zip(*(pair[::-1] if method == "wherenot" else pair for pair in pairs), strict=True)
+            differences = [after - before for before, after in zip(given, spread, strict=True)]
+            cells = [interval(list(values)) for values in (given, spread, differences)]
+            lines.append(f"| {method} | {' | '.join(cells)} | {len(pairs)} |")
+    print("\n".join(lines))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--setting", default="watermark")
+    parser.add_argument("--conditions", nargs="+", default=["tenth"])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if not options.table:
+        give_and_take()
+        for condition in options.conditions:
+            for seed in options.seeds:
+                for method in options.methods:
+                    folder = place(options.out, options.setting, condition, method, seed, turned=True)
+                    if read(folder):
+                        continue
+                    value = choose(options.out, options.setting, method)
+                    if value is None and method in GRID:
+                        raise SystemExit(f"The study has not chosen the weight of {method} yet; run it first.")
+                    found = measure(folder, options.setting, condition, method, seed, value)
+                    print(time.strftime("%H:%M"), condition, method, seed, found["test_unbiased"], flush=True)
+    table(options.out, options.setting, options.conditions, options.seeds)
+
+
+if __name__ == "__main__":
+    main()
