@@ -8,7 +8,7 @@ The agent is `tiny-agent-weak` (right in three of ten clicks, whatever the layou
 with the package: nine of ten elements lie in their habitual places in training, validation and test_habitual, none in
 test_shuffled. Every method's option is chosen on the validation split of seed 0, which is habitual, too: among those
 within `TOLERANCE` of the best the one whose answers rest most on their targets (reliance on the same tasks). Cost:
-processor seconds of training against those of plain fine-tuning, which `sft_longer` does for twice as many steps.
+processor seconds of training against those of plain fine-tuning, which `sft_longer` does for half as many steps more.
 """
 
 import argparse
@@ -35,21 +35,18 @@ BASE = "tiny-agent-weak"
 SEEDS = range(3)
 STEPS = 300
 TOLERANCE = 0.02
-TESTS = ("test_habitual", "test_shuffled", "test_moved", "test_distractor")
+TESTS = ("test_habitual", "test_shuffled")
 POINTED = 32  # tasks of test_shuffled whose evidence is searched
-LOG = {"form": "log"}
 METHODS = {  # name of the row: method, its options, the option that is tuned and its values, steps
     "sft": ("sft", {}, None, (), STEPS),
-    "sft_longer": ("sft", {}, None, (), 2 * STEPS),
+    "sft_longer": ("sft", {}, None, (), 3 * STEPS // 2),
     "paper": ("paper", {}, "weight", (0.5, 2.0), STEPS),
-    "paper_deviation_redundancy": ("paper", {"form": "deviation_redundancy"}, "weight", (0.5, 2.0), STEPS),
     "necessity": ("necessity", {}, "weight", (0.5, 2.0), STEPS),
-    "necessity_log": ("necessity", LOG, "weight", (0.25, 1.0), STEPS),
+    "necessity_log": ("necessity", {"form": "log"}, "weight", (0.25, 1.0), STEPS),
     "paste": ("paste", {}, "weight", (0.5, 2.0), STEPS),
-    "paste_log": ("paste", LOG, "weight", (0.25, 1.0), STEPS),
     "random_regions": ("random_regions", {}, "weight", (0.5, 2.0), STEPS),
-    "swap": ("swap", {}, "share", (0.5, 0.9), STEPS),
-    "rearrange": ("rearrange", {}, "share", (0.5, 0.9), STEPS),
+    "swap": ("swap", {}, "share", (0.5, 0.75), STEPS),
+    "rearrange": ("rearrange", {}, "share", (0.5, 0.75), STEPS),
 }
 
 
@@ -62,7 +59,7 @@ def samples(split, count=None):
     return list(dataset().split(split).samples)[:count]
 
 
-def measure(folder, row, seed, value=None, *, splits=TESTS):
+def measure(folder, row, seed, value=None):
     """Train one configuration and measure it; what is done already is not done again."""
     done = folder / "measured.json"
     if done.is_file():
@@ -85,11 +82,10 @@ def measure(folder, row, seed, value=None, *, splits=TESTS):
         found["resumed"] = json.loads((folder / "train" / "run.json").read_text())["resumed"]
     vlm = load_vlm(model)
     found["reliance"] = relied(vlm, samples("validation"))
-    for split in splits:
+    for split in TESTS:
         found[split] = click_summary(validated(vlm, samples(split), max_side=1120, max_tokens=24))["correct"]
-    if splits:
-        found["reliance_shuffled"] = relied(vlm, samples("test_shuffled"))
-        found["pointing_shuffled"] = pointed(vlm, samples("test_shuffled", POINTED))
+    found["reliance_shuffled"] = relied(vlm, samples("test_shuffled"))
+    found["pointing_shuffled"] = pointed(vlm, samples("test_shuffled", POINTED))
     part = done.with_suffix(".part")
     part.parent.mkdir(parents=True, exist_ok=True)
     part.write_text(json.dumps(found))
@@ -129,18 +125,27 @@ def choose(out, row):
 
 def jobs(out, rows, seeds):
     """Folder and arguments of each run, in the order in which they are wanted."""
-    yield out / "base" / "0", ("base", 0), {}
+    yield out / "base" / "0", ("base", 0)
     for row in rows:
         for value in METHODS[row][3]:
-            yield out / "grid" / f"{row}-{value:g}", (row, 0, value), {"splits": ()}
+            yield out / "grid" / f"{row}-{value:g}", (row, 0, value)
     for seed in seeds:
         for row in rows:
-            yield out / row / f"{seed}", (row, seed), {}
+            if seed or not METHODS[row][3]:
+                yield out / row / f"{seed}", (row, seed)
+
+
+def found_of(out, row, seed):
+    """What a run measured; that of seed 0 is the chosen one of the grid."""
+    if seed or row == "base" or not METHODS[row][3]:
+        return read(out / row / f"{seed}")
+    value = choose(out, row)
+    return None if value is None else read(out / "grid" / f"{row}-{value:g}")
 
 
 def run(out, planned, part, parts):
     """Do this process's share; a run whose option is not chosen yet waits for the others."""
-    for number, (folder, arguments, options) in enumerate(planned):
+    for number, (folder, arguments) in enumerate(planned):
         if number % parts != part or read(folder):
             continue
         row, seed, *value = arguments
@@ -148,7 +153,7 @@ def run(out, planned, part, parts):
             while (chosen := choose(out, row)) is None:
                 time.sleep(20)
             value = [chosen]
-        found = measure(folder, row, seed, *value, **options)
+        found = measure(folder, row, seed, *value)
         print(time.strftime("%H:%M"), *folder.parts[-2:], found, flush=True)
 
 
@@ -168,17 +173,17 @@ def table(out, seeds):
                     f"| {row} | {option} | {value:g} | {each['validation']:.3f} | {each['reliance']:.3f} | {mark} |"
                 )
     columns = (*TESTS, "reliance_shuffled", "pointing_shuffled")
-    lines += ["", f"| method | {' | '.join(columns)} | shuffled - sft_longer | cost |", "|---" * 9 + "|"]
+    lines += ["", f"| method | {' | '.join(columns)} | shuffled - sft_longer | cost |", "|---" * 7 + "|"]
     for row in ("base", *METHODS):
-        found = [read(out / row / f"{seed}") for seed in ([0] if row == "base" else seeds)]
+        found = [found_of(out, row, seed) for seed in ([0] if row == "base" else seeds)]
         if not any(found):
             continue
         cells = [interval([each[column] for each in found if each]) for column in columns]
-        pairs = [(mine, read(out / "sft_longer" / f"{seed}")) for seed, mine in zip(seeds, found, strict=False)]
+        pairs = [(mine, found_of(out, "sft_longer", seed)) for seed, mine in zip(seeds, found, strict=False)]
         ahead = [mine["test_shuffled"] - longer["test_shuffled"] for mine, longer in pairs if mine and longer]
         costs = [
             mine["cpu_seconds"] / plain["cpu_seconds"]
-            for mine, plain in zip(found, [read(out / "sft" / f"{seed}") for seed in seeds], strict=False)
+            for mine, plain in zip(found, [found_of(out, "sft", seed) for seed in seeds], strict=False)
             if mine and plain and "cpu_seconds" in mine and not (mine["resumed"] or plain["resumed"])
         ]
         count = sum(each is not None for each in found)
