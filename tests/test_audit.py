@@ -154,6 +154,23 @@ def test_results_do_not_depend_on_the_batch_and_survive_an_interruption(tmp_path
         assert one["value"] == pytest.approx(two["value"], abs=1e-6), key
 
 
+def test_an_order_cut_short_points_as_the_whole_one_and_leaves_the_curves_unknown(tmp_path, quarters, classifier):
+    whole, short = (
+        audit(classifier, quarters, tmp_path / f"{most}", replace(CONFIG, max_regions=most), name="toy", model="toy")
+        for most in (None, 1)
+    )
+    before, after = ({metric: row for (_, metric), row in rows_of(folder).items()} for folder in (whole, short))
+    curves = {"insertion_auc", "deletion_auc", "highest_confidence"}
+    gone = {name for name in before if name not in after}
+    assert gone == curves | {f"{name} (predicted)" for name in curves}
+    pointing = [name for name in before if name.startswith(("pointing", "accuracy_given"))]
+    assert pointing
+    assert all(before[name]["value"] == after[name]["value"] for name in pointing)
+    assert after["forwards_per_image"]["value"] < before["forwards_per_image"]["value"]
+    with pytest.raises(ValueError, match="max_regions must be at least 1"):
+        AuditConfig(max_regions=0)
+
+
 def test_only_the_drawn_images_are_searched(tmp_path, quarters, classifier):
     folder = audit(classifier, quarters, tmp_path, replace(CONFIG, max_images=5), name="toy", model="toy")
     records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]

@@ -87,6 +87,19 @@ def test_thought_and_action_are_explained_apart_and_compared(tmp_path, seeing):
     assert record["true"]["forwards"] == sum(forwards)
 
 
+def test_an_order_cut_short_measures_what_needs_no_curve(tmp_path, seeing):
+    rows, [record] = audited(tmp_path / "short", [task()], lambda _: THOUGHT, thinking=True, max_regions=2)
+    whole, [other] = audited(tmp_path / "whole", [task()], lambda _: THOUGHT, thinking=True)
+    assert record["consistency"]["consistency_iou@2"] == other["consistency"]["consistency_iou@2"]
+    assert rows["pointing_coverage@0.2 (action)"] == whole["pointing_coverage@0.2 (action)"]
+    assert {name for name in whole if "auc" in name} != set()
+    assert not any("auc" in name or "highest" in name for name in rows)
+    assert rows["reliance"] == whole["reliance"]
+    assert rows["forwards_per_image"]["value"] < whole["forwards_per_image"]["value"]
+    with pytest.raises(ValueError, match="thinking compares 2 regions"):
+        AnswerAuditConfig(thinking=True, max_regions=1)
+
+
 def test_evidence_that_agrees_is_consistent(tmp_path, seeing, monkeypatch):
     monkeypatch.setattr(SeeingReader, "NEEDS", (0, 0))
     _, [record] = audited(tmp_path / "run", [task()], lambda _: THOUGHT, thinking=True)

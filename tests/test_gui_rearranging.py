@@ -17,6 +17,7 @@ from wherenot.gui.rearranging import Rearrange, new_places
 
 BOXES = [(x, y, x + 42.0, y + 42.0) for y in (0.0, 42.0) for x in (0.0, 42.0)]
 COLOURS = ["red", "green", "blue", "yellow"]
+ALL = Rearrange(share=1.0)
 
 
 def tasks(screenshot="one"):
@@ -38,7 +39,7 @@ def shown_in(task):
 def test_every_label_goes_with_its_target_and_each_place_is_as_likely():
     arrangements, stayed = Counter(), 0
     for seed in range(400):
-        after = Rearrange().augment(tasks(), (seed,))
+        after = ALL.augment(tasks(), (seed,))
         assert [shown_in(task) for task in after] == COLOURS
         stayed += sum(new.box == old.box for new, old in zip(after, tasks(), strict=True))
         for task in after:
@@ -60,7 +61,7 @@ def test_every_label_goes_with_its_target_and_each_place_is_as_likely():
 
 def test_elements_follow_so_that_hiding_one_hides_what_it_names():
     for seed in range(6):
-        after = Rearrange().augment(tasks(), (seed,))
+        after = ALL.augment(tasks(), (seed,))
         for task, box in zip(after, BOXES, strict=True):
             listed = [element.box for element in task.elements()]
             assert listed[BOXES.index(box)] == task.box
@@ -109,10 +110,10 @@ def test_screens_with_a_task_that_tells_no_target_stay():
     back = replace(tasks()[0], id="back", box=None, point=None, right='{"PRESS":"BACK"}')
     given = [*tasks(), back]
     for seed in range(5):
-        after = Rearrange().augment(given, (seed,))
+        after = ALL.augment(given, (seed,))
         assert all(new is old for new, old in zip(after, given, strict=True))
     bare = [replace(task, elements=tuple) for task in tasks()]
-    assert all(new is old for new, old in zip(Rearrange().augment(bare, (0,)), bare, strict=True))
+    assert all(new is old for new, old in zip(ALL.augment(bare, (0,)), bare, strict=True))
 
 
 def test_a_pair_that_fits_no_longer_is_not_exchanged():
@@ -126,7 +127,7 @@ def test_a_pair_that_fits_no_longer_is_not_exchanged():
         assert sorted(places) == sorted(places.values()), "places are exchanged, none is lost"
 
 
-@pytest.mark.parametrize("method", [Rearrange(step=20), Swap(share=1.0, step=20)])
+@pytest.mark.parametrize("method", [Rearrange(share=1.0, step=20), Swap(share=1.0, step=20)])
 def test_answers_keep_to_the_step_of_the_data(method):
     coarse = []
     for task in tasks():
@@ -168,6 +169,6 @@ def test_the_collator_lets_tasks_share_a_rearranged_screen():
     from wherenot.train.agents.collating import AgentCollator
 
     vlm = VisionLanguageModel(*tiny_vlm("llava"))
-    batch = AgentCollator(vlm, tasks(), method=Rearrange(), share=True)([{"row": row} for row in range(4)])
+    batch = AgentCollator(vlm, tasks(), method=ALL, share=True)([{"row": row} for row in range(4)])
     assert batch["seen"]["rows"].tolist() == [0, 0, 0, 0]
     assert [shown_in(task.sample) for task in batch["tasks"]] == COLOURS

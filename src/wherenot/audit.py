@@ -168,6 +168,7 @@ class _Auditor:
             regions=self._config.cut(),
             fill=self._config.fill,
             search=parse_search(self._config.search),
+            max_regions=self._config.max_regions,
             chunk=None,  # the same on every machine and every time, so that an audit can be repeated
         )
         pixels = uint8_pixels(images, self._classifier.normalization)

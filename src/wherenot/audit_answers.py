@@ -12,7 +12,14 @@ import torch
 from jaxtyping import Int
 from PIL import Image
 
-from wherenot.audit_agents import agent_facts, consistency, judged_answer, measured_reliance, scale_for
+from wherenot.audit_agents import (
+    COMPARED_REGIONS,
+    agent_facts,
+    consistency,
+    judged_answer,
+    measured_reliance,
+    scale_for,
+)
 from wherenot.auditing import AuditSettings, Plan, measures, run_audit, save_picture
 from wherenot.correction import correct_hallucination
 from wherenot.data import DataError, Dataset, GuiSample, ImageTextSample, Sample
@@ -64,6 +71,11 @@ class AnswerAuditConfig(AuditSettings):
             check_choice(self.tokens)
         if self.max_tokens < 1:
             raise ValueError(f"AnswerAuditConfig: max_tokens must be at least 1, got {self.max_tokens}.")
+        if self.thinking and self.max_regions is not None and self.max_regions < COMPARED_REGIONS:
+            raise ValueError(
+                f"AnswerAuditConfig: thinking compares {COMPARED_REGIONS} regions of thought and action; max_regions "
+                f"{self.max_regions} orders fewer. Raise it."
+            )
 
 
 def audit_answers(
@@ -230,6 +242,7 @@ class _Auditor:
             regions=self._regions(sample, image),
             fill=self._config.fill,
             search=parse_search(self._config.search),
+            max_regions=self._config.max_regions,
             max_tokens=self._config.max_tokens,
         )
         return dict(zip(choices, found, strict=True)), unexplained
@@ -241,9 +254,11 @@ def _system(sample: ImageTextSample) -> str | None:
 
 def _of_tokens(found: GenerationEvidence) -> dict[str, Any]:
     """What is measured on single tokens of an answer."""
-    curves = {name: torch.from_numpy(getattr(found, name)) for name in ("insertion", "deletion", "empty", "full")}
-    axis = area_axis(torch.from_numpy(np.diff(found.evidence.areas, prepend=0.0)))
-    faithful = answer_faithfulness(**curves, area=axis, counted=torch.from_numpy(found.sensitive))
+    faithful = None
+    if found.evidence.complete:
+        curves = {name: torch.from_numpy(getattr(found, name)) for name in ("insertion", "deletion", "empty", "full")}
+        axis = area_axis(torch.from_numpy(np.diff(found.evidence.areas, prepend=0.0)))
+        faithful = answer_faithfulness(**curves, area=axis, counted=torch.from_numpy(found.sensitive))
     of_sensitive = {} if faithful is None else asdict(faithful)
     return {
         "influence": float(found.influence.mean()),

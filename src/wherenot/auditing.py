@@ -45,6 +45,8 @@ class AuditSettings:
     """How images are cut: slico:50, grid:7x7, opencv-slico:50 or seeds:50."""
     search: str = "exact"
     """How the order is found, a name of `wherenot.search.SEARCHES`."""
+    max_regions: int | None = None
+    """Regions that are ordered, strongest first; None: all. Fewer cost less, insertion and deletion stay unknown."""
     seed: int = 0
     """Of the drawn images, the bootstrap, and whatever else an audit draws."""
 
@@ -53,6 +55,8 @@ class AuditSettings:
         parse_search(self.search)
         if self.max_images is not None and self.max_images < 0:
             raise ValueError(f"{type(self).__name__}: max_images must be at least 0, got {self.max_images}.")
+        if self.max_regions is not None and self.max_regions < 1:
+            raise ValueError(f"{type(self).__name__}: max_regions must be at least 1, got {self.max_regions}.")
 
     def cut(self) -> CachedPartition:
         """The partition, which remembers what it cut before."""
@@ -169,17 +173,23 @@ def default_splits(dataset: Dataset) -> tuple[str, ...]:
 def measures(evidence: Evidence, prior: Prior | None) -> dict[str, Any]:
     """Everything measured on one image's evidence; pointing games are None without a prior.
 
-    A prior that only forbids allows everything else. Ignored pixels count nowhere.
+    A prior that only forbids allows everything else. Ignored pixels count nowhere. What needs the whole curve is None
+    where the order was cut short.
     """
-    area = torch.from_numpy(np.diff(evidence.areas, prepend=0.0))
-    axis = area_axis(area)
-    insertion, deletion = torch.from_numpy(evidence.insertion), torch.from_numpy(evidence.deletion)
     result: dict[str, Any] = {
-        "insertion_auc": insertion_auc(evidence.empty, insertion, axis),
-        "deletion_auc": deletion_auc(evidence.full, deletion, axis),
-        "highest_confidence": highest_confidence(evidence.empty, insertion),
+        "insertion_auc": None,
+        "deletion_auc": None,
+        "highest_confidence": None,
         "forwards": evidence.forwards,
     }
+    if evidence.complete:
+        axis = area_axis(torch.from_numpy(np.diff(evidence.areas, prepend=0.0)))
+        insertion, deletion = torch.from_numpy(evidence.insertion), torch.from_numpy(evidence.deletion)
+        result |= {
+            "insertion_auc": insertion_auc(evidence.empty, insertion, axis),
+            "deletion_auc": deletion_auc(evidence.full, deletion, axis),
+            "highest_confidence": highest_confidence(evidence.empty, insertion),
+        }
     if prior is None:
         return {
             "coverage": None,

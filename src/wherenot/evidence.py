@@ -72,6 +72,11 @@ class Evidence:
         return int(self.labels.max()) + 1
 
     @property
+    def complete(self) -> bool:
+        """Whether every region has its place in the order; a search that stopped early leaves some without."""
+        return len(self.order) == self.num_regions
+
+    @property
     def gains(self) -> Float[np.ndarray, " R"]:
         """What each region added to the objective, the first over the empty set; may be negative."""
         return np.diff(self.values, prepend=self.empty_value)

@@ -46,6 +46,9 @@ class Audit:
     transformer leave its sequence."""
     search: SearchName = "exact"
     """How the order is found: exact; fast or turbo for a third of the forwards or less; the rest is to compare."""
+    max_regions: int | None = None
+    """Regions that are ordered, strongest first; left out, all. Pointing games need one or two; insertion and deletion
+    need all, and are left out otherwise."""
     tokens: str | None = None
     """Answers: which of their tokens are explained, as for explain; left out, those that each question names."""
     elements: bool = False

@@ -80,7 +80,7 @@ class Reproduce:
     """Models to train: small-cnn, small-vit, efficientnet-lite0, or transformers ids or paths."""
     methods: tuple[MethodName | AgentMethodName, ...] = ()
     """Methods, the first the reference; left out, the paper's. Table 2 and figure 3 take one, apart from finetune.
-    Agents: sft, paper, necessity, paste, random_regions, swap, grpo."""
+    Agents: sft, paper, necessity, paste, rearrange, random_regions, swap, grpo."""
     preset: Literal["paper", "paper-tables", "wherenot"] = "paper"
     """paper: as its text says; paper-tables: as the scripts behind its tables did; wherenot: ours."""
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -33,7 +33,7 @@ def run_audit(command: cli.Audit) -> None:
     out = command.out or Path("runs") / f"audit-{name}"
     shared: dict[str, Any] = {
         "splits": command.splits, "max_images": command.max_images, "partition": command.partition,
-        "search": command.search, "seed": command.seed,
+        "search": command.search, "max_regions": command.max_regions, "seed": command.seed,
     }  # fmt: skip
     if any(isinstance(sample, ImageTextSample) for sample in dataset.samples):
         from wherenot.audit_answers import AnswerAuditConfig, audit_answers

@@ -64,7 +64,7 @@ class Rearrange(Augmentation):
     icon below Mail") becomes wrong. Screens without elements stay as they are.
 
     Args:
-        share: Of the screens of a batch that are changed; 1 leaves no screen as it was.
+        share: Of the screens of a batch that are changed; 1 throws away what places do tell.
         step: Coordinates of answers are multiples of this (`gui.moving.point_step`).
 
     Example:
@@ -81,7 +81,7 @@ class Rearrange(Augmentation):
         Ours; `wherenot.methods.Recomposition` does the like to photographs.
     """
 
-    share: float = 1.0
+    share: float = 0.75
 
     def augment(self, samples: Sequence[GuiSample], seed: tuple[int, ...]) -> list[GuiSample]:
         """Return the tasks of a batch on rearranged screens."""
