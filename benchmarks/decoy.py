@@ -50,11 +50,13 @@ def metrics_of(folder):
     return {(row["split"], row["metric"]): row["value"] for row in rows}
 
 
-def choose(out):
+def choose(out, methods):
     """The weight of each method, from the validation split of seed 0."""
     audited = AuditConfig(partition=AUDIT.partition, splits=("validation",), max_images=EVIDENCE_IMAGES, noise=())
     chosen, lines = {}, ["| method | weight | validation acc | validation pointing | chosen |", "|---|---|---|---|---|"]
     for method, (_, weights) in GRID.items():
+        if method not in methods:
+            continue
         found = {}
         for weight in weights:
             config = decoy_config(method, seed=0, value=weight)
@@ -71,12 +73,12 @@ def choose(out):
     (out / "weights.md").write_text("\n".join(lines) + "\n")
 
 
-def run_seeds(out, seeds):
+def run_seeds(out, seeds, methods):
     """Every method with its weight, on these seeds."""
     chosen = json.loads((out / "weights.json").read_text())
     audited = replace(AUDIT, max_images=EVIDENCE_IMAGES, noise=())
     for seed in seeds:
-        for method in METHODS:
+        for method in methods:
             config = decoy_config(method, seed=seed, value=chosen.get(method))
             metrics, seconds = measure(config, out / "seeds" / f"{method}-{seed}", audited)
             print(method, seed, [round(metrics[split, name], 3) for _, split, name in COLUMNS], seconds, flush=True)
@@ -84,13 +86,13 @@ def run_seeds(out, seeds):
         measure(config, out / "seeds" / f"ceiling-{seed}", audited, data="decoy:no-shortcut")
 
 
-def table(out):
+def table(out, methods):
     """The table, mean and 95 % t-interval over seeds; cost is training time against fine-tuning, same seed."""
     chosen = json.loads((out / "weights.json").read_text())
     heads = ["method", "weight", *(head for head, _, _ in COLUMNS), "cost"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     seconds = {}
-    for method in (*METHODS, "ceiling"):
+    for method in (*methods, "ceiling"):
         folders = [out / "seeds" / f"{method}-{seed}" for seed in SEEDS]
         metrics = [metrics_of(folder / "audit") for folder in folders]
         seconds[method] = [json.loads((f / "train" / "run.json").read_text())["seconds"] for f in folders]
@@ -111,18 +113,19 @@ def main():
     parser.add_argument("--choose", action="store_true")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="share the seeds among processes")
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, help="with finetune, for the cost")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     if not options.table:
         if not (options.out / "weights.json").is_file():
-            choose(options.out)
+            choose(options.out, options.methods)
         if options.choose:
             return
-        run_seeds(options.out, options.seeds)
+        run_seeds(options.out, options.seeds, options.methods)
     if set(options.seeds) == set(SEEDS):
-        table(options.out)
+        table(options.out, options.methods)
 
 
 if __name__ == "__main__":
