@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -63,28 +62,43 @@ def test_wrong_answers_and_tasks_without_a_target_get_nothing(vlm, form):
     assert reward(vlm, replace(quarters(), read_prior=lambda: None), ANSWER) == 0.0
 
 
-def test_pointing_is_whether_the_strongest_region_is_on_the_target(vlm):
-    sample = quarters()
+def point_at(box):
+    return json.dumps({"POINT": [round(1000 * (box[at] + 21) / 84) for at in (0, 1)]}, separators=(",", ":"))
+
+
+BOXES = [(x, y, x + 42.0, y + 42.0) for y in (0.0, 42.0) for x in (0.0, 42.0)]
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_pointing_is_whether_the_strongest_region_is_on_the_target(vlm, box, monkeypatch):
+    """Right answers to each of the four; the model's own strongest region, and each in its place."""
+    said = point_at(box)
+    sample = replace(quarters(box=box), right=said)
+    reward = EvidenceReward(form="pointing", tokens="all")
     click = prepare_click(vlm, sample)
     [first] = strongest_regions(vlm, click, search=Exact(), max_regions=1)
-    place = np.argwhere(click.labels == first).mean(0)
-    boxes = [(x, y, x + 42.0, y + 42.0) for y in (0.0, 42.0) for x in (0.0, 42.0)]
-    on = [box for box in boxes if box[0] <= place[1] < box[2] and box[1] <= place[0] < box[3]]
-    for box in boxes:
-        middle = [round(1000 * (box[at] + 21) / 84) for at in (0, 1)]
-        # The answer stays as it is, whatever is asked for: only the target differs.
-        target = replace(quarters(box=box), right=ANSWER)
-        said = json.dumps({"POINT": middle}, separators=(",", ":"))
-        found = EvidenceReward(form="pointing", tokens="all")(vlm, target, said)
-        if said == ANSWER:
-            assert found == float(box in on)
-        assert found in (0.0, 1.0)
+    assert reward(vlm, sample, said) == float(click.target[click.labels == first].all())
+    found = []
+    for region in range(4):
+        monkeypatch.setattr("wherenot.gui.rewards.strongest_regions", lambda *_, region=region, **__: [region])
+        found.append(reward(vlm, sample, said))
+    assert found == [float(click.target[click.labels == region].all()) for region in range(4)]
+    assert sum(found) == 1.0
 
 
-def test_screens_without_elements_are_cut_by_a_grid(vlm):
-    bare = quarters(elements=())
-    assert EvidenceReward(form="pointing", tokens="all", partition=Grid(2, 2))(vlm, bare, ANSWER) in (0.0, 1.0)
-    assert EvidenceReward(form="pointing", tokens="all")(vlm, bare, ANSWER) in (0.0, 1.0)
+def test_screens_without_elements_are_cut_by_a_grid(vlm, monkeypatch):
+    """By the one that is given, or else 8 x 4; a cell that lies on the target is worth 1, any other 0."""
+    bare, seen = quarters(elements=()), []
+
+    def looked(vlm, click, **_):
+        seen.append(click.labels.copy())
+        return [int(click.labels[0, 0]) if len(seen) % 2 else int(click.labels[-1, -1])]
+
+    monkeypatch.setattr("wherenot.gui.rewards.strongest_regions", looked)
+    for partition, cells in ((Grid(2, 2), 4), (None, 32)):
+        reward = EvidenceReward(form="pointing", tokens="all", partition=partition)
+        assert [reward(vlm, bare, ANSWER) for _ in range(2)] == [1.0, 0.0]
+        assert int(seen[-1].max()) + 1 == cells
 
 
 def test_prompts_bring_screenshots_no_larger_than_allowed():
