@@ -21,13 +21,14 @@ from pathlib import Path
 import torch
 
 from wherenot.data import load_dataset
+from wherenot.gui.agent.model import build_agent
 from wherenot.gui.clicks import prepare_click, read_chosen, reliance
 from wherenot.gui.penalties import strongest_regions
 from wherenot.metrics import over_seeds, pointing_coverage
 from wherenot.models import load_vlm
 from wherenot.scoring import evaluating
 from wherenot.search import Exact
-from wherenot.train.agents.config import AgentMethodConfig, AgentOptimizationConfig, AgentTrainConfig
+from wherenot.train.agents.config import AgentMethodConfig, AgentOptimizationConfig, AgentTrainConfig, LoraConfig
 from wherenot.train.agents.training import train_agent
 from wherenot.train.agents.validation import click_summary, validated
 
@@ -46,6 +47,7 @@ METHODS = {  # name of the row: method, its options, steps
     "paste": ("paste", {}, STEPS),
     "necessity_log": ("necessity", {"form": "log"}, STEPS),
     "random_regions": ("random_regions", {}, STEPS),
+    "scratch": ("sft", {}, 4 * STEPS),  # all weights of an agent that has learned nothing yet
 }
 
 
@@ -70,8 +72,9 @@ def measure(folder, row, seed):
             steps=steps, batch_size=32, accumulation=1, tasks_per_screen=8, learning_rate=2e-3, save_every=10 * steps
         )
         config = AgentTrainConfig(
-            data="screens", model=BASE, seed=seed, max_tokens=24, optimization=plan,
-            method=AgentMethodConfig(name=method, **options),
+            data="screens", model=unlearned(folder / "base", seed) if row == "scratch" else BASE, seed=seed,
+            max_tokens=24, optimization=plan, method=AgentMethodConfig(name=method, **options),
+            lora=LoraConfig(scope="full" if row == "scratch" else "language"),
         )  # fmt: skip
         started = time.process_time()
         model = str(train_agent(config, folder / "train", dataset=dataset(), quiet=True) / "model")
@@ -88,6 +91,13 @@ def measure(folder, row, seed):
     part.write_text(json.dumps(found))
     part.replace(done)
     return found
+
+
+def unlearned(folder, seed):
+    """The tiny agent with random weights."""
+    for part in build_agent(seed=seed):
+        part.save_pretrained(folder)
+    return str(folder)
 
 
 def relied(vlm, tasks):
