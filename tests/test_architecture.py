@@ -23,7 +23,7 @@ LAYERS = [
     {"objective", "masking", "priors", "run", "progress", "microbatch", "dropping"},
     {"regions", "scoring", "four_terms", "token_score", "search", "losses", "metrics"},
     {"evidence", "generation_evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids"},
-    {"explain", "spreading"},
+    {"explain", "spreading", "doctor"},
     {"methods"},
     {"models", "data", "summary", "summary_agents", "gui"},
     {"explain_generation", "endpoint", "correction"},

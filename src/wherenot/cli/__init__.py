@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import wherenot
 from wherenot.cli.audit import Advise, Audit, Compare
 from wherenot.cli.bench import Bench, BenchMllm, BenchSearch
 from wherenot.cli.data import Data, DataCheck, DataConvert, DataMake
+from wherenot.cli.doctor import Doctor
 from wherenot.cli.explain import Demo, Explain
 from wherenot.cli.screens import Screens
 from wherenot.cli.train import Reproduce, Train, TrainAgent
@@ -22,7 +24,7 @@ from wherenot.train.agents.config import AgentTrainConfig, read_any_config
 
 __all__ = [
     "Advise", "Audit", "Bench", "BenchMllm", "BenchSearch", "Compare", "Data", "DataCheck", "DataConvert", "DataMake",
-    "Demo", "Explain", "Reproduce", "Screens", "Train", "TrainAgent", "main",
+    "Demo", "Doctor", "Explain", "Reproduce", "Screens", "Train", "TrainAgent", "main",
 ]  # fmt: skip
 
 _HINT = "wherenot COMMAND --help explains a command; wherenot --version prints the version."
@@ -47,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 | Annotated[Screens, subcommand("screens")]
                 | Annotated[Reproduce, subcommand("reproduce")]
                 | Annotated[Advise, subcommand("advise")]
+                | Annotated[Doctor, subcommand("doctor")]
             ],
             prog="wherenot",
             description=f"{wherenot.__doc__}\n\n{_HINT}",
@@ -58,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("wherenot: interrupted; what was finished is kept, the same command goes on from there.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever reads the output has read enough, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, ImportError) as error:
         print(f"wherenot: {error}", file=sys.stderr)
         return 1

@@ -56,5 +56,9 @@ def run(command: object) -> None:
             from wherenot.commands.audit import run_advise
 
             run_advise(command)
+        case cli.Doctor():
+            from wherenot.commands.doctor import run_doctor
+
+            run_doctor(command)
         case _:
             raise AssertionError(f"no such command: {command}")
