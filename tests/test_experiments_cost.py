@@ -25,7 +25,8 @@ PLAN = OptimizationConfig(epochs=3, batch_size=32)  # 4 steps an epoch, 12 in al
 
 
 def made(**audit):
-    return Trial(train=TrainConfig(optimization=PLAN), audit=AuditConfig(**{"noise": (), **audit}))
+    plain = TrainConfig(optimization=PLAN, method=MethodConfig(name="finetune"))
+    return Trial(train=plain, audit=AuditConfig(**{"noise": (), **audit}))
 
 
 def test_training_by_hand():

@@ -32,7 +32,7 @@ def test_table1_puts_the_baselines_before_the_method_of_the_preset():
 
 def test_table2_takes_the_losses_away_one_by_one():
     plain, alone, both = (row.trials[0].train.method for row in rows("table2", data=("photos",), models=("vit",)))
-    assert plain == MethodConfig()
+    assert plain == MethodConfig(name="finetune")
     assert (alone.name, alone.weight, alone.redundancy_weight) == ("paper", 0.5, 0.0)
     assert (both.name, both.weight, both.redundancy_weight) == ("paper", 0.5, None)
 

@@ -12,7 +12,7 @@ from wherenot import Normalization, cli
 from wherenot.experiments.recipes import RECIPES
 from wherenot.methods import Alignment
 from wherenot.search import Exact, Scoped
-from wherenot.train.config import TrainConfig, config_dict, parse_config, read_config
+from wherenot.train.config import MethodConfig, config_dict, parse_config, read_config
 from wherenot.train.recipe import build_method
 
 # batch size, learning rate, weight decay, epochs, scope, interval, gate, search stops, search, regions, legacy
@@ -73,7 +73,8 @@ def test_what_all_recipes_share():
 
 def test_fine_tuning_differs_in_the_method_alone():
     for backbone in ("clip", "vit", "resnet"):
-        assert replace(RECIPES[f"paper/{backbone}"], method=TrainConfig().method) == RECIPES[f"finetune/{backbone}"]
+        nothing = MethodConfig(name="finetune")
+        assert replace(RECIPES[f"paper/{backbone}"], method=nothing) == RECIPES[f"finetune/{backbone}"]
 
 
 def test_a_file_changes_a_recipe(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from toys import SmallBatchNormNet, seeded
 from wherenot import Normalization, Prior
 from wherenot.data import decoy
-from wherenot.methods import PRESETS, Alignment, BackgroundSwap, BoxGuided, Counterfactual, RandomRegions
+from wherenot.methods import PRESETS, Alignment, BackgroundSwap, BoxGuided, Counterfactual, RandomRegions, Recomposition
 from wherenot.methods.base import Terms
 from wherenot.methods.megl import MEGL
 from wherenot.methods.model_guidance import ModelGuidance
@@ -171,7 +171,8 @@ def test_methods_by_name():
     assert isinstance(built, Alignment)
     assert (built.form, built.deviation_weight, built.redundancy_weight) == ("log", 2.0, 0.0)
     assert (built.search, built.partition, built.normalization) == (Scoped(), Grid(4, 4), normalization)
-    assert build_method(MethodConfig(), normalization, 0) is None
+    assert build_method(MethodConfig(name="finetune"), normalization, 0) is None
+    assert isinstance(build_method(MethodConfig(), normalization, 0), Recomposition)  # ours, if none is named
     assert build_method(MethodConfig(name="random_regions"), normalization, 7).seed == 7
     kinds = {
         "rrr": RRR,

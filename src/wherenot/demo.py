@@ -23,7 +23,7 @@ from wherenot.train.training import train
 
 PHOTOGRAPHS = ("cat", "coffee")
 SHOWN_REGIONS = 20
-METHODS: tuple[MethodName, ...] = ("finetune", "paper", "log", "rrr", "random_regions")
+METHODS: tuple[MethodName, ...] = ("finetune", "paper", "rrr", "random_regions", "wherenot")
 AUDITED_IMAGES = 60
 
 

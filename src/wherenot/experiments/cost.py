@@ -89,8 +89,8 @@ def train_work(trial: Trial, sizes: Sizes) -> Work:
     Example:
         >>> from wherenot.audit import AuditConfig
         >>> from wherenot.train.config import OptimizationConfig
-        >>> trial = Trial(train=TrainConfig(optimization=OptimizationConfig(epochs=2)), audit=AuditConfig())
-        >>> train_work(trial, Sizes(train=100, validation=10, test=50))
+        >>> plain = TrainConfig(optimization=OptimizationConfig(epochs=2), method=MethodConfig(name="finetune"))
+        >>> train_work(Trial(train=plain, audit=AuditConfig()), Sizes(train=100, validation=10, test=50))
         Work(forwards=220.0, backwards=200.0)
     """
     plan = trial.train.optimization

@@ -22,7 +22,7 @@ _GATE = {"interval": 5, "confidence_above": 0.75, "max_images": 16, "fill": "mea
 _ALIGNMENT = {**_GATE, "search": "exact", "max_regions": 5, "stop_above": 0.8, "tau": 0.15, "partition": PARTITION}
 
 _METHODS: dict[MethodName, MethodConfig] = {
-    "finetune": MethodConfig(),
+    "finetune": MethodConfig(name="finetune"),
     "wherenot": MethodConfig(name="wherenot"),
     "paper": MethodConfig(name="paper", weight=5.0, **_ALIGNMENT),
     "log": MethodConfig(name="log", weight=2.0, **_ALIGNMENT),

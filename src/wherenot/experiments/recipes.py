@@ -85,7 +85,7 @@ def _tables(
 
 
 def _finetune(backbone: Backbone, batch_size: int, learning_rate: float, epochs: int) -> TrainConfig:
-    return _recipe(backbone, _optimization(backbone, batch_size, learning_rate, epochs), MethodConfig())
+    return _recipe(backbone, _optimization(backbone, batch_size, learning_rate, epochs), MethodConfig(name="finetune"))
 
 
 RECIPES: dict[str, TrainConfig] = {

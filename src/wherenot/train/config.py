@@ -40,8 +40,8 @@ class MethodConfig:
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=False)
 
-    name: MethodName = "finetune"
-    """The method; finetune adds nothing."""
+    name: MethodName = "wherenot"
+    """The method; wherenot is ours (docs/method.md), finetune adds nothing."""
     weight: float | None = None
     """Weight of its loss (lambda); for alignment of both losses."""
     redundancy_weight: float | None = None
