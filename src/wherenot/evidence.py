@@ -156,3 +156,9 @@ class Evidence:
         from wherenot.report import evidence_figure
 
         return evidence_figure(image, self.map(), allowed, labels=self.labels, order=self.order.tolist())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from wherenot.report.notebook import evidence_html
+
+        return evidence_html(self)

@@ -189,3 +189,9 @@ class GenerationEvidence:
         seen = [self.pieces[self.chosen[column]].strip() for column in ranked if self.sensitive[column]]
         told = ", ".join(repr(piece) for piece in seen[:5]) or "none of its tokens"
         return f"{self.answer.strip()!r} - the image decides {told}"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from wherenot.report.notebook import generation_html
+
+        return generation_html(self)
