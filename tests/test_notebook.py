@@ -70,7 +70,8 @@ def test_an_order_cut_short_says_so():
 def test_words_are_as_dark_as_the_image_decides_them_and_never_markup():
     found = GenerationEvidence(
         evidence=evidence(), prompt="<script>alert(1)</script>", pieces=("<b>", "cat", "&"), chosen=(0, 1),
-        targets=("<b>", "cat"), insertion=np.array([[0.4, 0.8]] * 3), deletion=np.zeros((3, 2)), empty=np.array([0.4, 0.0]),
+        targets=("<b>", "cat"), insertion=np.array([[0.4, 0.8]] * 3),
+        deletion=np.zeros((3, 2)), empty=np.array([0.4, 0.0]),
         full=np.array([0.4, 0.8]),
     )  # fmt: skip
     page = Page(found._repr_html_())

@@ -54,8 +54,8 @@ _SPREAD = (
     "annotated images came .37 below it"
 )
 _AVERAGED = (
-    "misplaced priors: where their faults differ from image to image they average out when priors are learned from each "
-    "other; background_swap by the misplaced boxes came .11 below it"
+    "misplaced priors: faults that differ from image to image average out when priors are learned from each other; "
+    "background_swap by the misplaced boxes came .11 below it"
 )
 _MANY_NEEDED = "few priors: every image that has one must count, so use all of its pixels, not a few regions"
 _NOTHING_GOOD = "misplaced priors on few images: mend the priors before training with them"
