@@ -62,7 +62,17 @@ class Keep(TrainerCallback):
 
 
 def one_step(
-    place, *, family="llava", size=4, accumulation=1, names=NAMES, weight=30.0, dropout=0.0, share=False, **options
+    place,
+    *,
+    family="llava",
+    size=4,
+    accumulation=1,
+    names=NAMES,
+    weight=30.0,
+    dropout=0.0,
+    share=False,
+    most=None,
+    **options,
 ):
     """The gradients of one step over the four tasks, and what the method said of it."""
     vlm = VisionLanguageModel(*tiny_vlm(family))
@@ -85,7 +95,7 @@ def one_step(
         model=vlm.wrapped, args=arguments, train_dataset=Rows.from_dict({"row": list(range(4))}),
         data_collator=AgentCollator(vlm, samples, share=share), processing_class=vlm.processor, callbacks=[kept],
     )  # fmt: skip
-    method = OfSome(weight=weight, interval=1, tokens="all", right_above=-1.0, names=names)
+    method = OfSome(weight=weight, interval=1, tokens="all", right_above=-1.0, names=names, max_tasks=most)
     trainer.vlm, trainer.method = vlm, method if weight else None
     trainer.prepare = click_preparer(AgentMethodConfig(name="necessity"), vlm)
     told = []
@@ -95,6 +105,8 @@ def one_step(
 
 
 if __name__ == "__main__":  # one of several processes
-    place, names, reading = sys.argv[1:]
-    found, told, _ = one_step(place, size=2, names=tuple(names.split(",")), share=reading == "share")
+    place, names, reading, *most = sys.argv[1:]
+    found, told, _ = one_step(
+        place, size=2, names=tuple(names.split(",")), share=reading == "share", most=int(most[0]) if most else None
+    )
     torch.save((found, told), f"{place}/{os.environ['RANK']}.pt")

@@ -80,6 +80,15 @@ def test_accumulating_changes_nothing(tmp_path, size, accumulation, names):
     assert told["penalised"] == len(names)
 
 
+@pytest.mark.parametrize(("size", "accumulation"), [(1, 4), (2, 2)])
+def test_the_same_tasks_are_looked_at_however_a_step_is_cut(tmp_path, size, accumulation):
+    one, [told], _ = run(tmp_path, size=4, most=2)
+    cut, [again], _ = run(tmp_path, size=size, accumulation=accumulation, most=2)
+    assert told["aligned"] == told["penalised"] == 2
+    assert far(one, cut) < ROUNDING
+    assert told == pytest.approx(again, abs=1e-5)
+
+
 def test_a_penalty_changes_gradients(tmp_path, whole):
     plain, told, _ = run(tmp_path, weight=0.0)
     assert told == []
@@ -154,8 +163,11 @@ def test_what_cannot_be_asked_past_its_wrapper_is_refused(tmp_path, whole, monke
         trainer._find([], 1)
 
 
-@pytest.mark.parametrize(("names", "reading"), [("red,green,blue,yellow", "share"), ("blue", "alone")])
-def test_two_processes_make_the_gradients_of_one(tmp_path, names, reading):
+SPREAD = [("red,green,blue,yellow", "share", 3), ("blue", "alone", None)]
+
+
+@pytest.mark.parametrize(("names", "reading", "most"), SPREAD)
+def test_two_processes_make_the_gradients_of_one(tmp_path, names, reading, most):
     """With one task that is off, one of them has nothing to penalise."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -165,9 +177,10 @@ def test_two_processes_make_the_gradients_of_one(tmp_path, names, reading):
         "ACCELERATE_USE_CPU": "true", "PYTHONWARNINGS": "ignore",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
     }  # fmt: skip
+    some = [str(most)] if most else []
     ranks = [
         subprocess.Popen(
-            [sys.executable, Path(__file__).parent / "agent_runs.py", tmp_path, names, reading],
+            [sys.executable, Path(__file__).parent / "agent_runs.py", tmp_path, names, reading, *some],
             env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
         )
@@ -176,7 +189,8 @@ def test_two_processes_make_the_gradients_of_one(tmp_path, names, reading):
     for rank in ranks:
         said, _ = rank.communicate(timeout=240)
         assert rank.returncode == 0, said
-    expected, [told], _ = run(tmp_path, size=4, names=tuple(names.split(",")))
+    expected, [told], _ = run(tmp_path, size=4, names=tuple(names.split(",")), most=most)
+    assert told["aligned"] == (most or 4)
     for rank in range(2):
         found, [said] = torch.load(tmp_path / f"{rank}.pt")
         assert far(found, expected) < ROUNDING

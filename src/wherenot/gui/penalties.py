@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -77,6 +78,21 @@ def penalties_of(vlm: VisionLanguageModel, off: Sequence[Off]) -> Float[Tensor, 
     return torch.stack(losses)
 
 
+def drawn_tasks(ids: Sequence[str], most: int | None, step: int) -> set[str]:
+    """Which tasks of a step are looked at: the same ones however they are cut into batches and dealt to ranks.
+
+    Args:
+        ids: Of all of its tasks.
+        most: So many at most; None = all.
+        step: Another one draws others.
+
+    Example:
+        >>> len(drawn_tasks(list("abcdef"), 2, step=1)), drawn_tasks(list("ab"), None, step=1) == {"a", "b"}
+        (2, True)
+    """
+    return set(sorted(ids, key=lambda name: (zlib.crc32(f"{step} {name}".encode()), name))[:most])
+
+
 @runtime_checkable
 class AgentMethod(Protocol):
     """Anything training can add to an agent's task loss."""
@@ -89,6 +105,11 @@ class AgentMethod(Protocol):
     @property
     def interval(self) -> int:
         """It acts at optimizer steps divisible by this, counted from 1."""
+        ...
+
+    @property
+    def max_tasks(self) -> int | None:
+        """It looks at so many tasks of a step at most; None = at all."""
         ...
 
     def find(self, vlm: VisionLanguageModel, clicks: Sequence[Click], step: int) -> Found:
@@ -120,16 +141,20 @@ class Penalty:
         tokens: Which tokens of the answer count (`chosen_tokens`).
         right_above: Only tasks whose counted tokens have more than this probability on average: evidence for a wrong
             click is not worth correcting.
+        max_tasks: Look at so many tasks of a step at most, drawn by chance (`drawn_tasks`); None = at all.
     """
 
     weight: float = 0.5
     interval: int = 5
     tokens: Tokens = "location"
     right_above: float = 0.5
+    max_tasks: int | None = None
 
     def __post_init__(self) -> None:
         if self.interval < 1:
             raise ValueError(f"{type(self).__name__}: interval must be >= 1, got {self.interval}.")
+        if self.max_tasks is not None and self.max_tasks < 1:
+            raise ValueError(f"{type(self).__name__}: max_tasks must be >= 1, got {self.max_tasks}.")
 
     def __call__(self, vlm: VisionLanguageModel, clicks: Sequence[Click], step: int) -> Terms:
         """Return the weighted mean of the penalties at optimizer step `step`, in eval mode."""
@@ -147,6 +172,8 @@ class Penalty:
     @torch.no_grad()
     def find(self, vlm: VisionLanguageModel, clicks: Sequence[Click], step: int) -> Found:
         """Choose the tokens that count, leave out what is not right, and look for what is off, in eval mode."""
+        kept = drawn_tasks([click.sample.id for click in clicks], self.max_tasks, step)
+        clicks = [click for click in clicks if click.sample.id in kept]
         if not clicks:
             return Found(0, [])
         with evaluating(vlm.wrapped):

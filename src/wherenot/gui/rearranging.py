@@ -43,6 +43,11 @@ class Augmentation:
         """It acts at every step."""
         return 1
 
+    @property
+    def max_tasks(self) -> int | None:
+        """It looks at none."""
+        return None
+
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise ValueError(f"{type(self).__name__}: share must lie in [0, 1], got {self.share}.")

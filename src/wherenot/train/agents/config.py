@@ -61,6 +61,8 @@ class AgentMethodConfig:
     all."""
     right_above: float | None = None
     """Only tasks whose counted tokens have more than this probability on average."""
+    max_tasks: int | None = None
+    """Look at so many tasks of a step at most, drawn by chance; a search over all of a large batch takes long."""
     form: Literal["utility", "insertion", "deviation_redundancy", "constant", "probability", "log"] | None = None
     """paper: utility, insertion, deviation_redundancy, constant. necessity and paste: probability, log."""
     max_regions: int | None = None

@@ -39,7 +39,7 @@ def agent_method_options(name: AgentMethodName) -> frozenset[str]:
 
     Example:
         >>> sorted(agent_method_options("necessity"))
-        ['fill', 'form', 'interval', 'right_above', 'tokens', 'weight']
+        ['fill', 'form', 'interval', 'max_tasks', 'right_above', 'tokens', 'weight']
         >>> sorted(agent_method_options("sft"))
         []
     """

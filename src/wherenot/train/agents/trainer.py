@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from accelerate import DistributedType
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers.modeling_layers import GradientCheckpointingLayer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from wherenot.gui.clicks import Click
-from wherenot.gui.penalties import AgentMethod, Off, penalties_of
+from wherenot.gui.penalties import AgentMethod, Off, drawn_tasks, penalties_of
 from wherenot.models.vlm import VisionLanguageModel
 from wherenot.scoring import evaluating
 from wherenot.train.agents.collating import Task
@@ -103,9 +104,11 @@ class AgentMethodMixin:
             )
         counts = torch.zeros(2, device=self.vlm.device)
         with self.accelerator.autocast():
-            for batch in batches:
-                clicks = [click for task in batch["tasks"] if (click := self.prepare(task)) is not None]
-                found = self.method.find(self.vlm, clicks, step)
+            ready = [[click for task in batch["tasks"] if (click := self.prepare(task))] for batch in batches]
+            ids = gather_object([click.sample.id for clicks in ready for click in clicks])
+            kept = drawn_tasks(ids, self.method.max_tasks, step)
+            for batch, clicks in zip(batches, ready, strict=True):
+                found = self.method.find(self.vlm, [click for click in clicks if click.sample.id in kept], step)
                 batch["off"] = found.off
                 counts += torch.tensor([found.aligned, len(found.off)], device=counts.device)
         aligned, penalised = self.accelerator.reduce(counts, "sum").tolist()
