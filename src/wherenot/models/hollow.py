@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+
+from wherenot.models.images_only import images_only
+from wherenot.models.vlm import VisionLanguageModel
 
 _aten: Any = torch.ops.aten
 _MASKED = (_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default)
@@ -122,6 +127,36 @@ class Hollow(TorchDispatchMode):
     def _free(self, key: int, size: int) -> None:
         self.live -= size
         del self._known[key]
+
+
+def hollow_vlm(path: str | Path, precision: torch.dtype) -> VisionLanguageModel:
+    """A vision-language model without weights, on the meta device: its configuration and processor are all that is read.
+
+    Args:
+        path: A transformers id or folder.
+        precision: Of the weights.
+
+    Raises:
+        ValueError: If transformers is missing, or the model cannot be built or is of no known family.
+    """
+    try:
+        from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+    except ImportError as error:
+        raise ValueError("hollow_vlm: needs transformers; run: pip install 'wherenot[mllm]'") from error
+    from wherenot.gui.agent.shipped import AGENTS
+
+    found = str(AGENTS.get(str(path), path))
+    try:
+        config = AutoConfig.from_pretrained(found, trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(config, dtype=precision, trust_remote_code=False)
+        with images_only():
+            processor = AutoProcessor.from_pretrained(found, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"hollow_vlm: {path} cannot be built as a vision-language model ({error}).") from error
+    with suppress(OSError):  # a model without settings of its own for generating
+        model.generation_config = GenerationConfig.from_pretrained(found)
+    return VisionLanguageModel(model.eval(), processor)
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:

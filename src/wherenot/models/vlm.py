@@ -331,9 +331,10 @@ def load_vlm(
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     found = str(AGENTS.get(str(path), path))
     try:
-        model = AutoModelForImageTextToText.from_pretrained(found, dtype=precision)
+        # Left out, trust_remote_code would be asked for on the terminal.
+        model = AutoModelForImageTextToText.from_pretrained(found, dtype=precision, trust_remote_code=False)
         with images_only():
-            processor = AutoProcessor.from_pretrained(found)
+            processor = AutoProcessor.from_pretrained(found, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"load_vlm: {path} cannot be loaded as a vision-language model ({error}).") from error
     vlm = VisionLanguageModel(model, processor)

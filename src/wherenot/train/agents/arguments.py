@@ -7,7 +7,14 @@ from typing import Any
 
 import torch
 
-from wherenot.train.agents.config import AgentOptimizationConfig
+from wherenot.train.agents.config import AgentOptimizationConfig, AgentTrainConfig
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def weight_type(config: AgentTrainConfig) -> torch.dtype:
+    """Of a model that is loaded for training: what trains does so in full precision."""
+    return DTYPES["fp32" if config.lora.scope == "full" else config.optimization.precision]
 
 
 def shared_arguments(plan: AgentOptimizationConfig, checkpoints: Path, seed: int) -> dict[str, Any]:

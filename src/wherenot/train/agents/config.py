@@ -15,6 +15,7 @@ from wherenot.masking import FillName
 from wherenot.train.config import TrainConfig, checked, config_from, read_yaml
 
 Scope = Literal["language", "vision", "projector", "all", "full"]
+Precision = Literal["fp32", "bf16", "fp16"]
 AgentMethodName = Literal["sft", "paper", "necessity", "paste", "rearrange", "random_regions", "swap", "grpo"]
 
 
@@ -113,7 +114,7 @@ class AgentOptimizationConfig:
     """How the learning rate falls after the warm-up."""
     warmup_frac: float = 0.03
     """Share of the steps over which the learning rate rises."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     """Of the forwards, and of weights that do not train; those that do stay in fp32. fp16 needs a GPU."""
     gradient_checkpointing: bool = False
     """Compute activations twice to keep fewer of them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import peft
@@ -36,30 +36,61 @@ def linear_parts(model: Any) -> dict[Part, list[str]]:
         >>> {part: len(names) for part, names in linear_parts(tiny_vlm("qwen2_5_vl")[0]).items()}
         {'language': 14, 'vision': 10, 'projector': 2}
     """
+    part_of, head = _parts(model), model.get_output_embeddings()
+    found: dict[Part, list[str]] = {part: [] for part in PARTS}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and module is not head:
+            found[part_of(module)].append(name)
+    return found
+
+
+def count_weights(model: Any) -> dict[Part, int]:
+    """How many weights each part of a model has; its output layer and its words count as language.
+
+    Args:
+        model: As for `linear_parts`.
+
+    Example:
+        >>> from wherenot.models.tiny_vlms import tiny_vlm
+        >>> model = tiny_vlm("qwen2_5_vl")[0]
+        >>> sum(count_weights(model).values()) == model.num_parameters()
+        True
+    """
+    part_of, head = _parts(model), model.get_output_embeddings()
+    counts: dict[Part, int] = dict.fromkeys(PARTS, 0)
+    counted: set[int] = set()
+    for module in model.modules():
+        part: Part = "language" if module is head else part_of(module)
+        for weight in module.parameters(recurse=False):
+            if id(weight) not in counted:
+                counted.add(id(weight))
+                counts[part] += weight.numel()
+    return counts
+
+
+def _parts(model: Any) -> Callable[[nn.Module], Part]:
+    """Which part a module belongs to."""
     decoder, encoder = model.get_decoder(), model.get_encoder(modality="image")
-    places = {id(module): name for name, module in model.named_modules()}
     width = model.config.get_text_config().hidden_size
-    parts: dict[Part, list[str]] = {part: [] for part in PARTS}
     in_decoder = {id(module) for module in decoder.modules()}
     in_encoder = set() if encoder is model or encoder is decoder else {id(module) for module in encoder.modules()}
-    widening = {id(layer) for child in encoder.children() for layer in _widening(child, width)} if in_encoder else set()
-    head = model.get_output_embeddings()
-    for layer in (module for module in model.modules() if isinstance(module, nn.Linear) and module is not head):
-        if id(layer) in in_decoder:
-            part: Part = "language"
-        else:
-            part = "vision" if id(layer) in in_encoder and id(layer) not in widening else "projector"
-        parts[part].append(places[id(layer)])
-    return parts
+    widening = {id(part) for child in encoder.children() for part in _widening(child, width)} if in_encoder else set()
+
+    def part_of(module: nn.Module) -> Part:
+        if id(module) in in_decoder:
+            return "language"
+        return "vision" if id(module) in in_encoder and id(module) not in widening else "projector"
+
+    return part_of
 
 
 def _widening(child: nn.Module, width: int) -> Iterator[nn.Module]:
-    """Linear layers of a part of the encoder that has no blocks and ends at the decoder's width."""
+    """A part of the encoder that has no blocks and ends at the decoder's width, with what is in it."""
     if any(isinstance(module, GradientCheckpointingLayer) for module in child.modules()):
         return
     layers = [module for module in child.modules() if isinstance(module, nn.Linear)]
     if layers and layers[-1].out_features == width:
-        yield from layers
+        yield from child.modules()
 
 
 def attach(vlm: VisionLanguageModel, config: LoraConfig) -> tuple[VisionLanguageModel, list[str]]:

@@ -22,7 +22,7 @@ from wherenot.gui.penalties import AgentMethod
 from wherenot.models.vlm import VisionLanguageModel, load_vlm
 from wherenot.progress import progress_bar
 from wherenot.run import RunFolder
-from wherenot.train.agents.arguments import shared_arguments
+from wherenot.train.agents.arguments import shared_arguments, weight_type
 from wherenot.train.agents.collating import KEPT_BYTES, AgentCollator
 from wherenot.train.agents.config import AgentOptimizationConfig, AgentTrainConfig
 from wherenot.train.agents.lora import attach, summary
@@ -35,8 +35,6 @@ from wherenot.train.agents.validation import click_summary, validated
 from wherenot.train.config import config_dict
 from wherenot.train.progress import TrainingProgress
 from wherenot.train.training import last_whole_checkpoint, quiet_transformers
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None = None, quiet: bool = False) -> Path:
@@ -109,10 +107,7 @@ def _check(config: AgentTrainConfig) -> None:
 
 
 def _loaded(config: AgentTrainConfig) -> VisionLanguageModel:
-    full = config.lora.scope == "full"
-    vlm = load_vlm(
-        _absolute(config.model), device="cpu", precision=_DTYPES["fp32" if full else config.optimization.precision]
-    )
+    vlm = load_vlm(_absolute(config.model), device="cpu", precision=weight_type(config))
     if hasattr(vlm.model, "peft_config"):
         raise ValueError(f"train: {config.model} is an adapter; merge it into its model first, or train that one.")
     return vlm
