@@ -42,6 +42,7 @@ class TrainAgent:
     the last checkpoint when called again with the same configuration (docs/agents.md).
 
     Try:
+      wherenot train agent.yaml --plan
       wherenot train agent.yaml
       wherenot train agent.yaml --set.method.name sft --set.seed 1 --out runs/sft-1
       accelerate launch -m wherenot train agent.yaml
@@ -53,6 +54,12 @@ class TrainAgent:
     """Changes to the configuration."""
     out: Path | None = None
     """Run folder; left out, runs/NAME-SEED."""
+    plan: bool = False
+    """Only print what the run would take: memory, time and money. Reads no weights and needs no GPU."""
+    tflops: float = 40.0
+    """Plan: what the GPU sustains, in 1e12 operations a second."""
+    dollars_per_hour: float = 2.5
+    """Plan: price of the GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.panel import Panel
 from rich.text import Text
 
@@ -27,13 +28,20 @@ def run_train(command: cli.Train) -> None:
 
 
 def run_train_agent(command: cli.TrainAgent) -> None:
-    """Train an agent, and say where it is and how well it clicks."""
+    """Train an agent, and say where it is and how well it clicks; or print what that would take."""
     try:
+        from wherenot.train.agents.planning import plan_agent
         from wherenot.train.agents.training import train_agent
     except ImportError as error:
         raise ValueError(f"train: {error.name} is missing; run: pip install 'wherenot[mllm]'") from error
 
     config = command.set
+    if command.plan:
+        from wherenot.commands.plan import plan_markdown
+
+        words = plan_markdown(plan_agent(config), tflops=command.tflops, dollars_per_hour=command.dollars_per_hour)
+        console.print(Markdown(words))
+        return
     out = train_agent(config, command.out or Path("runs") / f"{config.title}-{config.seed}")
     console.print(said_of(json.loads((out / "metrics.json").read_text())["validation"]), soft_wrap=True)
     console.print(f"model: {out / 'model'}", soft_wrap=True)

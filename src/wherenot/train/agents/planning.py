@@ -116,7 +116,7 @@ class AgentPlan:
         work: Of training.
         validated: Tasks of the validation split.
         task_flops: Operations of a task's forward and backward.
-        penalty_flops: What the method's masked screenshots add to that.
+        penalty_flops: Of a masked screenshot's that is penalised.
         look_flops: Operations of a look at a screenshot.
     """
 
@@ -135,9 +135,8 @@ class AgentPlan:
     @property
     def training_flops(self) -> float:
         """Operations of training; answers are read once before they go on."""
-        per_copy = self.penalty_flops
-        looked = self.work.looked + self.work.answered
-        return self.work.trained * self.task_flops + self.work.penalised * per_copy + looked * self.look_flops
+        work, looked = self.work, self.work.looked + self.work.answered
+        return work.trained * self.task_flops + work.penalised * self.penalty_flops + looked * self.look_flops
 
     def hours(self, tflops: float) -> tuple[float, float]:
         """Hours of training and of validation.
@@ -147,7 +146,7 @@ class AgentPlan:
         """
         speed = tflops * 1e12
         steps = self.config.optimization.steps if self.work.answered else 0
-        training = self.training_flops / speed + steps * self.config.max_tokens * SECONDS_PER_TOKEN
+        training = self.training_flops / speed + steps * self.tokens.answer * SECONDS_PER_TOKEN
         validation = self.validated * (self.look_flops / speed + self.tokens.answer * SECONDS_PER_TOKEN)
         return training / 3600, validation / 3600
 
