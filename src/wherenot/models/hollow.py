@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -96,19 +96,16 @@ class Hollow(TorchDispatchMode):
             args = (args[0], _places(args[1]), *args[2:])
         if given.get("device") is not None:
             given["device"] = torch.device("meta")
-        own: dict[int, _HollowTensor] = {}
-
-        def to_meta(value: Tensor) -> Tensor:
-            if isinstance(value, _HollowTensor):
-                own[id(value.meta)] = value
-                return value.meta
-            return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
-
-        args, given = _mapped(args, to_meta), {name: _mapped(value, to_meta) for name, value in given.items()}
+        own: dict[int, Tensor] = {}
+        args = _mapped(args, _to_meta, own)
+        given = {name: _mapped(value, _to_meta, own) for name, value in given.items()}
         out = func(*args, **given)
         self.flops += _operations(func, args, given, out)
+        return _mapped(out, self._from_meta, own)
+
+    def _from_meta(self, value: Any, own: Any) -> Any:
         # What was changed in place is still the same tensor.
-        return _mapped(out, lambda value: own.get(id(value)) if id(value) in own else self._wrapped(value))
+        return own[id(value)] if id(value) in own else self._wrapped(value)
 
     def _hollow(self, value: Tensor) -> Tensor:
         made = self._wrapped(torch.empty(value.shape, dtype=value.dtype, device="meta"))
@@ -167,10 +164,18 @@ def _tensors(values: Any) -> Iterator[Tensor]:
             yield from _tensors(value)
 
 
-def _mapped(value: Any, change: Callable[[Tensor], Any]) -> Any:
+def _mapped(value: Any, change: Any, own: Any) -> Any:
+    """Change tensors in nested lists and tuples."""
     if isinstance(value, Tensor):
-        return change(value)
-    return type(value)([_mapped(each, change) for each in value]) if type(value) in (list, tuple) else value
+        return change(value, own)
+    return type(value)([_mapped(each, change, own) for each in value]) if type(value) in (list, tuple) else value
+
+
+def _to_meta(value: Any, own: Any) -> Any:
+    if isinstance(value, _HollowTensor):
+        own[id(value.meta)] = value
+        return value.meta
+    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
 
 
 def _places(indices: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -182,7 +187,7 @@ def _places(indices: Sequence[Tensor | None]) -> list[Tensor | None]:
     return found
 
 
-def _operations(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> int:
+def _operations(func: Any, args: Any, kwargs: Any, out: Any) -> int:
     packet = func._overloadpacket
     if packet is _aten._scaled_dot_product_flash_attention_for_cpu:
         return sdpa_flop_count(*(each.shape for each in args[:3]))

@@ -54,10 +54,10 @@ def rehearse(
     hollow.restart()
     before = hollow.live
     with _autocast(precision):
-        loss = _task_loss(vlm, batch)
+        loss = task_loss(vlm, batch)
         if copies:
             with evaluating(vlm.wrapped), recomputing(vlm.model):
-                loss = loss + penalties_of(vlm, [_off(task, copies) for task in batch["tasks"]]).sum()
+                loss = loss + penalties_of(vlm, [off(task, copies) for task in batch["tasks"]]).sum()
     kept = hollow.live - before
     loss.backward()
     return Rehearsed(flops=hollow.flops, kept=kept, peak=hollow.peak - before)
@@ -86,8 +86,8 @@ def recompute(vlm: VisionLanguageModel) -> None:
         vlm.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def _task_loss(vlm: VisionLanguageModel, batch: dict[str, Any]) -> Float[Tensor, ""]:
-    """As trl has it: logits of learned tokens alone."""
+def task_loss(vlm: VisionLanguageModel, batch: dict[str, Any]) -> Float[Tensor, ""]:
+    """The loss of a batch as trl has it: logits of learned tokens alone."""
     inputs = {name: value for name, value in batch.items() if name not in ("labels", "tasks", "seen")}
     if "seen" in batch:
         inputs["past_key_values"] = cache_of(vlm, batch["seen"])
@@ -97,7 +97,8 @@ def _task_loss(vlm: VisionLanguageModel, batch: dict[str, Any]) -> Float[Tensor,
     return F.cross_entropy(vlm.family.logits(vlm.model, hidden[learned]), labels[learned])
 
 
-def _off(task: Task, copies: int) -> Off:
+def off(task: Task, copies: int) -> Off:
+    """What is penalised in a task: the whole answer, whatever is hidden."""
     pixels = task.asked.encoding.inputs["pixel_values"]
     return Off(asked=task.asked, shown=torch.stack([pixels] * copies), loss=_mean)
 
