@@ -33,7 +33,7 @@ COUNTED = [
     ("necessity", {**ACTING, "tokens": "all"}),
     ("random_regions", ACTING),
     ("rearrange", {"share": 1.0}),
-    ("grpo", {"generations": 2, "kl": 0.1}),
+    ("grpo", {"generations": 2}),
 ]
 
 
@@ -53,6 +53,15 @@ def config(base, name="sft", **method):
     )  # fmt: skip
 
 
+def on_different_screens():
+    data = clicks()
+    return replace(data, samples=tuple(map(shaded, data.samples, range(len(data.samples)))))
+
+
+def shaded(sample, place):
+    return replace(sample, read_image=lambda: sample.read_image().point(lambda value: value // 2 + place))
+
+
 @pytest.mark.parametrize(("name", "options"), COUNTED)
 def test_as_many_screenshots_as_really_go_through(tmp_path, base, name, options, monkeypatch):
     seen = {True: 0, False: 0}
@@ -70,10 +79,14 @@ def test_as_many_screenshots_as_really_go_through(tmp_path, base, name, options,
 
     monkeypatch.setattr(Trainer, "train", watched)
     given = config(base, name, **options)
-    train_agent(given, tmp_path / "run", dataset=clicks(), quiet=True)
+    train_agent(given, tmp_path / "run", dataset=on_different_screens(), quiet=True)
     work = training_work(given, regions=4)
-    assert seen[True] == work.trained + work.penalised
-    assert seen[False] == work.looked + work.answered
+    if name == "paper":  # not all evidence is off, and no subset is asked about twice
+        assert work.trained < seen[True] <= work.trained + work.penalised
+        assert 0.8 * work.looked < seen[False] <= work.looked
+    else:
+        assert seen[True] == work.trained + work.penalised
+        assert seen[False] == work.looked + work.answered
 
 
 def test_looks_by_hand():
@@ -103,16 +116,11 @@ def test_a_batch_fits_or_not():
 def test_shared_screenshots_are_read_once(base):
     data = clicks()
     small = replace(config(base), optimization=AgentOptimizationConfig(batch_size=4, accumulation=1))
-    alone = plan_agent(replace(small, seed=1), dataset=replace(data, samples=tuple(map(other_screen, data.samples))))
+    alone = plan_agent(small, dataset=on_different_screens())
     shared = plan_agent(small, dataset=data)
     assert shared.task_flops < 0.7 * alone.task_flops
     assert shared.memory[False].task < 0.8 * alone.memory[False].task
     assert shared.memory[True].task == pytest.approx(alone.memory[True].task, rel=0.05)  # layers that recompute cannot
-
-
-def other_screen(sample):
-    shade = len(sample.prompt)
-    return replace(sample, read_image=lambda: sample.read_image().point(lambda value: value // 2 + shade))
 
 
 def test_the_command_prints_and_does_nothing_else(tmp_path, capsys, monkeypatch):
@@ -156,7 +164,8 @@ def test_from_a_folder_to_an_audit(tmp_path, family, method, capsys):
     """As docs/agents_real.md does it, with tiny models of the same classes."""
     for part in tiny_vlm(family):
         part.save_pretrained(tmp_path / "model")
-    write_gui(clicks(("train", "validation", "test")), tmp_path / "screens")
+    *samples, one, _, _, _ = clicks(("train", "validation", "test")).samples
+    write_gui(replace(clicks(), samples=(*samples, one)), tmp_path / "screens")
     acting = "" if method == "rearrange" else ", interval: 1, right_above: 0"
     (tmp_path / "agent.yaml").write_text(
         f"task: agent\ndata: gui:{tmp_path / 'screens'}\nmodel: {tmp_path / 'model'}\ntasks_per_split: 2\n"
@@ -170,8 +179,7 @@ def test_from_a_folder_to_an_audit(tmp_path, family, method, capsys):
     assert told["steps"] == 2
     assert main([
         "audit", "--model", str(run / "model"), "--data", f"gui:{tmp_path / 'screens'}", "--elements", "--splits",
-        "test", "--max-images", "1", "--search", "fast", "--max-tokens", "2", "--out", str(audit),
+        "test", "--max-images", "1", "--search", "fast", "--out", str(audit),
     ]) == 0  # fmt: skip
-    records = [json.loads(line) for line in (audit / "records.jsonl").read_text().splitlines()]
-    assert len(records) == 4
-    assert sum(record.get("explained") is not None for record in records) <= 1
+    [record] = map(json.loads, (audit / "records.jsonl").read_text().splitlines())
+    assert record["id"].startswith("test/")

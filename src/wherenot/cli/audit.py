@@ -24,8 +24,8 @@ class Audit:
       wherenot audit --model runs/finetune --data decoy --partition grid:4x4
       wherenot audit --model google/vit-base-patch16-224 --data photos/ --splits test --max-images 200
       wherenot audit --model Qwen/Qwen2.5-VL-3B-Instruct --data image-text:questions.jsonl --partition grid:7x7
-      wherenot audit --model openbmb/AgentCPM-GUI --data gui:runs/screens --elements --tokens field:POINT
-      wherenot audit --model openbmb/AgentCPM-GUI --data gui:runs/screens --elements --thinking
+      wherenot audit --model runs/sft-0/model --data gui:runs/screens --elements --tokens field:POINT
+      wherenot audit --model runs/sft-0/model --data gui:runs/screens --elements --thinking
     """
 
     model: str

@@ -74,7 +74,7 @@ class Reproduce:
       wherenot reproduce table1 --data decoy --models small-cnn --seeds 0 1 2 --processes 2
       wherenot reproduce table1 --data imagenet-s919 --models openai/clip-vit-large-patch14 --plan
       wherenot reproduce fig3 --sweep interval=1,5,20 weight=0.5,5 --out runs/study
-      wherenot reproduce table4 --data gui:runs/screens --models openbmb/AgentCPM-GUI --partition elements
+      wherenot reproduce table4 --data gui:runs/screens --models Qwen/Qwen3-VL-4B-Instruct --partition elements
       wherenot reproduce table1 --images-per-split 40 --max-images 4 --set optimization.epochs=1 --seeds 0
     """
 

@@ -127,7 +127,7 @@ def _agent_rows(study: AgentStudy, options: StudyOptions) -> list[Row]:
     if options.data == StudyOptions().data or options.models == StudyOptions().models:
         raise ValueError(
             f"reproduce: {study} is about agents: name tasks on screenshots and a vision-language model, such as "
-            "--data gui:runs/screens --models openbmb/AgentCPM-GUI."
+            "--data gui:runs/screens --models Qwen/Qwen3-VL-4B-Instruct."
         )
     if options.preset != "paper":
         raise ValueError(f"reproduce: --preset {options.preset}: {study} has the preset paper only; leave it out.")
