@@ -88,7 +88,7 @@ def _assumed(plan: AgentPlan, tflops: float) -> list[str]:
     from wherenot.train.agents.planning import SECONDS_PER_TOKEN, USABLE_FRAC
 
     notes = [
-        "memory and operations are those of the model's own code, run on tensors without numbers; not measured on a GPU",
+        "memory and operations: of the model's own code, run on tensors without numbers; not measured on a GPU",
         f"memory: GB of 1e9 bytes; {1 - USABLE_FRAC:.0%} of a GPU is left to CUDA and its allocator; it grows with the "
         "batch; attention keeps no scores; logits of learned tokens alone, as trl has it",
         f"speed: {tflops:g} TFLOP/s sustained; reading images and saving cost nothing; "

@@ -42,7 +42,7 @@ class _HollowTensor(Tensor):
 
 
 class Hollow(TorchDispatchMode):
-    """Within it models that it took (`take`) run their own code on tensors that have a shape and a type, but no numbers.
+    """Within it models that it took (`take`) run their own code on tensors that have a shape and no numbers.
 
     Inputs stay as they are: what is computed of them alone (positions, windows, masks) is computed, since shapes depend
     on it. What meets a hollow tensor becomes hollow, backward too. So the operations and the memory of a step can be
@@ -127,7 +127,7 @@ class Hollow(TorchDispatchMode):
 
 
 def hollow_vlm(path: str | Path, precision: torch.dtype) -> VisionLanguageModel:
-    """A vision-language model without weights, on the meta device: its configuration and processor are all that is read.
+    """A vision-language model without weights, on the meta device, from its configuration and processor.
 
     Args:
         path: A transformers id or folder.
