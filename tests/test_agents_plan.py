@@ -33,7 +33,6 @@ COUNTED = [
     ("necessity", {**ACTING, "tokens": "all"}),
     ("random_regions", ACTING),
     ("rearrange", {"share": 1.0}),
-    ("grpo", {"generations": 2}),
 ]
 
 
