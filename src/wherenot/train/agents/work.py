@@ -71,7 +71,8 @@ def training_work(config: AgentTrainConfig, *, regions: float = 1.0, targeted: f
     if method is None or not method.weight:
         return step * plan.steps
     acted = AgentWork(looked=looks(method, regions), penalised=float(copies(method, regions)))
-    return step * plan.steps + acted * (tasks * targeted * (plan.steps // method.interval))
+    most = tasks * targeted if method.max_tasks is None else min(tasks * targeted, method.max_tasks)
+    return step * plan.steps + acted * (most * (plan.steps // method.interval))
 
 
 def looks(method: AgentMethod, regions: float) -> float:
