@@ -218,7 +218,7 @@ def test_bad_sources_are_named(config, sources, tmp_path):
     with pytest.raises(DataError, match=r"has 0 objects.*each of the 3 classes"):
         cutouts(replace(config, shortcut="object", second_objects="things"))
     (tmp_path / "broken.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"broken\.png cannot be read"):
+    with pytest.raises(DataError, match=r"broken\.png: cannot be read"):
         find_photographs([tmp_path], 10)
     with pytest.raises(ValueError, match="rho must lie"):
         replace(config, rho=1.5)

@@ -1,7 +1,5 @@
 """The native format: what is read, what is refused, and that writing and reading are inverse."""
 
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -234,9 +232,3 @@ def test_an_image_that_changed_since_it_was_checked(tmp_path):
     save_image(tmp_path / "a.png", size=(8, 4))
     with pytest.raises(DataError, match=r"a.png: 4 x 8 pixels, was 4 x 6"):
         sample.read_image()
-
-
-def test_compressed_rle_without_pycocotools_is_no_fault_of_the_data(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(ImportError, match=r"wherenot\[coco\]"):
-        one(tmp_path, rle={"size": [4, 6], "counts": "0h0"})

@@ -154,7 +154,6 @@ class Prior:
 
         Raises:
             ValueError: If it is malformed or does not fill height x width, or the area is empty.
-            ImportError: If the counts are compressed and pycocotools (``wherenot[coco]``) is missing.
 
         Example:
             >>> Prior.from_rle({"size": [1, 4], "counts": [1, 2, 1]}).evidence_allowed()

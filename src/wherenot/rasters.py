@@ -7,7 +7,6 @@ to the right and `y` down; pixel ``(i, j)`` covers ``[j, j + 1) x [i, i + 1)`` a
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -18,6 +17,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 Coordinates: TypeAlias = Sequence[int | float]
+
+_LONGEST_RUN = 7  # groups of five bits: COCO's runs are whole numbers of 32 bits
 
 
 def fill_boxes(boxes: Sequence[Coordinates], height: int, width: int) -> Bool[Tensor, "H W"]:
@@ -138,22 +139,23 @@ def decode_rle(rle: Mapping[str, Any]) -> Bool[Tensor, "H W"]:
 
     Raises:
         ValueError: If a key is missing, or the runs are not whole numbers >= 0 that add up to height x width.
-        ImportError: If the counts are compressed and pycocotools (``wherenot[coco]``) is missing.
 
     Example:
         >>> decode_rle({"size": [2, 3], "counts": [1, 2, 3]})
         tensor([[False,  True, False],
                 [ True, False, False]])
     """
-    if not {"size", "counts"} <= rle.keys() or len(rle["size"]) != 2:
+    if not {"size", "counts"} <= rle.keys() or not _is_size(rle["size"]):
         raise ValueError(f'decode_rle: got the keys {sorted(rle)}; pass {{"size": [h, w], "counts": ...}}.')
     height, width = checked_size("decode_rle", *rle["size"])
     counts = rle["counts"]
     if isinstance(counts, str | bytes):
-        counts = counts.encode() if isinstance(counts, str) else counts
-        return torch.from_numpy(np.ascontiguousarray(_decompress(counts, height, width)))
+        counts = _decompressed(counts.encode() if isinstance(counts, str) else counts, height, width)
     runs = np.asarray(counts)
-    if runs.ndim != 1 or runs.dtype.kind not in "iu" or (runs < 0).any() or runs.sum() != height * width:
+    # One that is longer than the image is looked for first: the sum could run over and come out right.
+    if runs.ndim != 1 or runs.dtype.kind not in "iu" or (runs < 0).any() or (runs > height * width).any() or (
+        runs.sum() != height * width
+    ):
         raise ValueError(
             f"decode_rle: the counts are not whole numbers >= 0 that add up to {height} x {width} = {height * width};"
             " check that size is [height, width] and the counts are COCO's."
@@ -195,23 +197,35 @@ def _even_odd(points: np.ndarray, height: int, width: int) -> np.ndarray:
     return flips[:, :width].cumsum(axis=1) % 2 == 1
 
 
-def _decompress(counts: bytes, height: int, width: int) -> np.ndarray:
-    try:
-        from pycocotools import mask as coco
-    except ImportError as error:
-        raise ImportError(
-            "decode_rle: compressed counts need pycocotools; install wherenot[coco] or pass a list of run lengths."
-        ) from error
-    with warnings.catch_warnings():  # pycocotools 2.0.11 uses what numpy 2 deprecates
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            inside = coco.decode({"size": [height, width], "counts": counts})
-        except ValueError:
-            inside = None
-    # Counts that end early leave the rest of the buffer uninitialised: only a whole mask encodes to its input.
-    if inside is None or coco.encode(inside)["counts"] != counts:
-        raise ValueError(
-            f"decode_rle: the compressed counts {counts[:20]!r}... do not describe {height} x {width} pixels; check"
-            " that size is [height, width] and the string is complete."
-        )
-    return inside > 0
+def _is_size(size: object) -> bool:
+    return (
+        isinstance(size, list | tuple)
+        and len(size) == 2
+        and all(isinstance(side, int) and not isinstance(side, bool) for side in size)
+    )
+
+
+def _decompressed(counts: bytes, height: int, width: int) -> list[int]:
+    """Unpack COCO's string of run lengths: groups of five bits, lowest first, as differences from the last but one run.
+
+    pycocotools does so without a look at where the string ends: one made for it makes it write over the memory.
+    """
+    runs: list[int] = []
+    value = place = 0
+    for byte in counts:
+        group = byte - 48
+        value |= (group & 31) << (5 * place)
+        place += 1
+        if not 0 <= group < 64 or place > _LONGEST_RUN:
+            break
+        if not group & 32:  # the last of this run
+            value -= (group & 16) << (5 * place - 4)  # its sign
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = place = 0
+    else:
+        if place == 0 and min(runs, default=-1) >= 0 and sum(runs) == height * width:
+            return runs
+    raise ValueError(
+        f"decode_rle: the compressed counts {counts[:20]!r}... do not describe {height} x {width} pixels; check"
+        " that size is [height, width] and the string is complete."
+    )

@@ -8,12 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Bool
-from PIL import Image, ImageOps
 
-from wherenot.data.samples import DataError
+from wherenot.data.pictures import read_mask
 from wherenot.priors import Prior
 from wherenot.rasters import Coordinates
 
@@ -21,94 +18,7 @@ MASK_KEYS = ("mask_file_name", "forbidden_mask_file_name", "ignore_mask_file_nam
 KEYS = ("file_name", "label", "split", "group", *MASK_KEYS, "objects", "polygons", "rle", "click", "forbidden")
 LOOKALIKES = (*KEYS, "mask", "masks", "bbox", "boxes", "polygon", "prior", "allowed", "forbidden_mask", "ignore_mask")
 
-ORIENTATION = 0x0112  # EXIF; 5 to 8 are turned by a quarter
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Read an image's header.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Height and width in pixels, upright as EXIF says: what `read_image` will give.
-
-    Raises:
-        DataError: If there is no such file, its header cannot be read, or it has more than 8 bits per channel.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
-                raise DataError(f"{path}: mode {image.mode} has more than 8 bits per channel; convert it to 8")
-            # Asking a PNG for EXIF data that come last would decode its pixels.
-            asked = image.format != "PNG" or "exif" in image.info
-            quarter_turn = asked and image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-            return (image.width, image.height) if quarter_turn else (image.height, image.width)
-    except DataError:
-        raise
-    except UNREADABLE as error:
-        raise DataError(f"{path}: not an image that can be read ({error})") from error
-
-
-def read_image(path: Path, size: tuple[int, int]) -> Image.Image:
-    """Read an image, turned upright as EXIF says; transparency is dropped.
-
-    Args:
-        path: The file.
-        size: Height and width that its annotation was checked against.
-
-    Returns:
-        The image as RGB.
-
-    Raises:
-        DataError: If the pixels cannot be decoded, as in a truncated file, or have another size.
-    """
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            upright = upright.convert("RGBA") if upright.has_transparency_data else upright
-            rgb = upright.convert("RGB")
-    except UNREADABLE as error:
-        raise DataError(f"{path}: the pixels cannot be decoded ({error}); replace the file") from error
-    if (rgb.height, rgb.width) != size:
-        raise DataError(f"{path}: {rgb.height} x {rgb.width} pixels, was {size[0]} x {size[1]}; read the data again")
-    return rgb
-
-
-def read_mask(path: Path) -> Bool[np.ndarray, "H W"]:
-    """Read a mask: True where the file is not zero.
-
-    Args:
-        path: A lossless image of one channel (mode 1, L, P or 16 bit), where a palette's index counts, or a 2-D .npy.
-
-    Returns:
-        The mask.
-
-    Raises:
-        DataError: If there is no such file or it is not such a mask.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        if path.suffix.lower() == ".npy":
-            values = np.load(path, allow_pickle=False)
-        else:
-            with Image.open(path) as image:
-                if image.format == "JPEG":
-                    raise DataError(f"{path}: JPEG blurs zero and non-zero; save masks as PNG")
-                if image.mode not in ("1", "L", "P", "I", "I;16"):
-                    raise DataError(f"{path}: a mask of mode {image.mode}; save it with one channel (1, L or P)")
-                values = np.asarray(image)
-    except DataError:
-        raise
-    except UNREADABLE as error:
-        raise DataError(f"{path}: not a mask that can be read ({error})") from error
-    if values.ndim != 2 or values.dtype.kind not in "biuf" or np.isnan(values).any():
-        raise DataError(f"{path}: {values.dtype} of shape {values.shape}; a mask is 2-D and numeric, without NaN")
-    return values != 0
+_LARGEST = 1e9  # pixels; also what keeps absurdly long whole numbers from becoming floats
 
 
 def read_prior(folder: Path, keys: Mapping[str, Any], size: tuple[int, int]) -> Prior | None:
@@ -124,7 +34,6 @@ def read_prior(folder: Path, keys: Mapping[str, Any], size: tuple[int, int]) -> 
 
     Raises:
         ValueError: If a key is malformed, a file is bad, or the result is no valid prior (`wherenot.priors.Prior`).
-        ImportError: If compressed RLE needs pycocotools.
     """
     height, width = size
     parts: list[Prior] = []
@@ -146,7 +55,7 @@ def read_prior(folder: Path, keys: Mapping[str, Any], size: tuple[int, int]) -> 
             raise ValueError(f"rle: size is {rle.get('size')}, the image's is {[height, width]} (height, width)")
         parts.append(Prior.from_rle(rle))
     if click := _mapping(keys.get("click"), "click"):
-        if set(click) != {"x", "y", "radius"} or not all(_is_number(value) for value in click.values()):
+        if set(click) != {"x", "y", "radius"} or not all(is_number(value) for value in click.values()):
             raise ValueError(f'click: {dict(click)} is not numbers {{"x": ..., "y": ..., "radius": ...}} in pixels')
         parts.append(Prior.from_click(click["x"], click["y"], height, width, click["radius"]))
     if not parts and keys.get("ignore_mask_file_name"):
@@ -178,6 +87,27 @@ def inner_path(folder: Path, name: object, key: str) -> Path:
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
         raise ValueError(f"{key}: {name!r} is not a relative path with / inside the folder of metadata.jsonl")
     return folder / PurePosixPath(name)
+
+
+def refuse_way_out(root: Path, path: Path, key: str) -> None:
+    """Refuse a file that a symbolic link leads out of the data folder: what names it may come from anybody.
+
+    Links that the Hugging Face hub lays from a snapshot to its own blobs are none.
+
+    Args:
+        root: The data folder; it may itself be reached through a link.
+        path: The file.
+        key: What named it, for the message.
+
+    Raises:
+        ValueError: If the file that is meant lies outside; no message tells whether it exists.
+    """
+    home = root.resolve()
+    if "snapshots" in home.parts:
+        cache = Path(*home.parts[: home.parts.index("snapshots")])
+        home = cache if (cache / "blobs").is_dir() else home
+    if not path.resolve().is_relative_to(home):
+        raise ValueError(f"{key}: a symbolic link leads out of {root}; put the file itself there")
 
 
 @functools.cache
@@ -220,10 +150,11 @@ def _mapping(value: object, key: str) -> Mapping[str, Any]:
 
 
 def _lists_of_numbers(value: object, key: str) -> Sequence[Coordinates]:
-    if not isinstance(value, list) or not all(isinstance(row, list) and all(map(_is_number, row)) for row in value):
+    if not isinstance(value, list) or not all(isinstance(row, list) and all(map(is_number, row)) for row in value):
         raise ValueError(f"{key}: not a list of lists of numbers")
     return value
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_number(value: object) -> bool:
+    """Tell whether a value of JSON is a number that can be a coordinate."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from xml.etree import ElementTree
 
 from defusedxml import DTDForbidden
 from defusedxml import ElementTree as DefusedTree
 
-from wherenot.data.annotations import image_size, read_image
+from wherenot.data.pictures import image_size, read_image
 from wherenot.data.samples import DataError, Dataset, Rejected, Sample
 from wherenot.priors import Prior
 
 OnBad: TypeAlias = Literal["error", "skip"]
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")  # of a pair of UTF-16, escaped or as itself
 
 
 class Problems(list[str]):
@@ -29,6 +33,8 @@ class Problems(list[str]):
             yield
         except (OSError, ValueError) as error:
             self.append(str(error))
+        except RecursionError:  # of a value that could just be read, but not shown
+            self.append("nested too deeply to be read")
 
 
 def checked_sample(
@@ -60,6 +66,7 @@ def checked_sample(
     found = Problems(problems)
     size = None
     with found.noting():
+        is_text(id)
         size = image_size(image)
     if size is not None:
         with found.noting():
@@ -106,6 +113,19 @@ def checked_dataset(
     return Dataset(name, tuple(classes), samples, bad + tuple(outside))
 
 
+def is_text(name: str) -> str:
+    """Return a name if it is all characters; file systems allow others.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("the name is not UTF-8; rename the file") from error
+    return name
+
+
 def existing_folder(reader: str, path: str | Path) -> Path:
     """Return a folder's absolute path, or complain in the reader's name."""
     root = Path(path).absolute()
@@ -118,9 +138,45 @@ def existing_folder(reader: str, path: str | Path) -> Path:
 def read_text(reader: str, file: Path) -> str:
     """Read a text file, or complain in the reader's name."""
     try:
+        if file.exists() and not file.is_file():  # a pipe would be waited for
+            raise OSError("not a file")
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{reader}: {file} cannot be read ({error}); check the file.") from error
+
+
+def parse_json(text: str | bytes, **options: Any) -> Any:
+    """Parse JSON whose texts are all characters.
+
+    Args:
+        text: The JSON; bytes are UTF-8.
+        options: Of `json.loads`.
+
+    Returns:
+        What it says.
+
+    Raises:
+        ValueError: If it is no JSON, is nested too deeply, or a text in it holds half a character, which no file, no
+            terminal and no tokenizer would take.
+
+    Example:
+        >>> parse_json(b'{"label": "dog"}')
+        {'label': 'dog'}
+        >>> parse_json("[" * 5000)
+        Traceback (most recent call last):
+        ValueError: nested too deeply to be read
+    """
+    try:
+        text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        value = json.loads(text, **options)
+        if _HALF.search(text) is not None:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        raise ValueError(f"half a character ({half}), as where a text was cut in the middle of one") from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply to be read") from error
+    return value
 
 
 def read_xml(file: Path) -> ElementTree.Element:

@@ -14,7 +14,6 @@ objects. Instances of other classes are off the prior.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -24,8 +23,8 @@ from typing import Any
 import torch
 
 from wherenot import rasters
-from wherenot.data.annotations import inner_path
-from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, existing_folder
+from wherenot.data.annotations import inner_path, is_number, refuse_way_out
+from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, existing_folder, parse_json, read_text
 from wherenot.data.samples import DataError, Dataset, Rejected, Sample
 from wherenot.priors import Prior
 
@@ -57,7 +56,6 @@ def read_coco(
         DataError: If a file is missing or is no such JSON, a category is unknown, or no sample is good; and with
             `on_bad` "error" if any sample is bad: an image missing or of another size, an annotation without image,
             category or area, a malformed shape, an empty mask.
-        ImportError: If compressed RLE needs pycocotools (``wherenot[coco]``).
 
     Example:
         >>> read_coco("nowhere")
@@ -96,8 +94,10 @@ def read_coco(
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
+        content = parse_json(read_text("read_coco", file))
+    except DataError:
+        raise
+    except ValueError as error:
         raise DataError(f"read_coco: {file} is not JSON that can be read ({error}); get it again.") from error
     for key in ("images", "annotations", "categories"):
         rows = content.get(key) if isinstance(content, dict) else None
@@ -123,10 +123,22 @@ def _images_folder(file: Path, content: Mapping[str, Any]) -> Path:
     places = [root / split, root / "images" / split, root / "images", file.parent / "images", file.parent]
     names = [name for row in content["images"][:1] if isinstance(name := row.get("file_name"), str)]
     for place in places:
-        if all((place / name).is_file() for name in names) and place.is_dir():
+        if all(_is_file(place / name) for name in names) and place.is_dir():
             return place
     # The first image may be the only one that is missing.
     return next((place for place in places[:3] if place.is_dir()), places[0])
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _plain(value: Any) -> Any:
+    """A value of JSON as something that can be looked up."""
+    return repr(value) if isinstance(value, dict | list) else value
 
 
 def _described(
@@ -140,18 +152,18 @@ def _described(
     split = "train" if "train" in file.stem else "test"
     instances: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for annotation in content["annotations"]:
-        instances[annotation.get("image_id")].append(annotation)
-    counts = Counter(key for row in content["images"] for key in (row.get("id"), row.get("file_name")))
-    listed = {row.get("id") for row in content["images"]}
+        instances[_plain(annotation.get("image_id"))].append(annotation)
+    counts = Counter(_plain(row.get(key)) for row in content["images"] for key in ("id", "file_name"))
+    listed = {_plain(row.get("id")) for row in content["images"]}
     for row in content["images"]:
-        number, name = row.get("id"), row.get("file_name")
+        number, name = _plain(row.get("id")), _plain(row.get("file_name"))
         id, where = f"{folder.name}/{name}", f"{file.name}: image {number}"
         own = instances[number]
         problems = Problems(problem for annotation in own for problem in _faults(annotation, names))
         if counts[number] > 1 or counts[name] > 1:
             problems.append("its id or file name occurs more than once")
         with problems.noting():
-            inner_path(folder, name, "file_name")
+            refuse_way_out(folder, inner_path(folder, name, "file_name"), "file_name")
         if problems:
             yield Rejected(f"{file.name}:{number}", f"{where}: {'; '.join(problems)}")
             continue
@@ -170,9 +182,9 @@ def _described(
 
 def _faults(annotation: Mapping[str, Any], names: Mapping[int, str]) -> Iterator[str]:
     id, area = annotation.get("id"), annotation.get("area")
-    if annotation.get("category_id") not in names:
+    if _plain(annotation.get("category_id")) not in names:
         yield f"annotation {id}: category {annotation.get('category_id')!r} is not listed"
-    if isinstance(area, bool) or not isinstance(area, int | float) or not area >= 0:
+    if not is_number(area) or not area >= 0:
         yield f"annotation {id}: area is {area!r}, not a number of pixels"
     if annotation.get("iscrowd", 0) not in (0, 1):
         yield f"annotation {id}: iscrowd is {annotation['iscrowd']!r}, not 0 or 1"
@@ -215,8 +227,8 @@ def _pixels(shape: Any, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _clipped(polygon: Sequence[Any], size: tuple[int, int]) -> list[float]:
-    if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in polygon):
-        raise DataError("segmentation: a polygon that is not a list of numbers")
+    if not all(map(is_number, polygon)):
+        raise DataError("segmentation: a polygon that is not a list of numbers of pixels")
     limits = [size[1 - index % 2] for index in range(len(polygon))]
     return [
         float(min(max(each, 0), limit)) if -OVERSHOOT_PX <= each <= limit + OVERSHOOT_PX else float(each)

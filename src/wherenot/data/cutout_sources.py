@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from wherenot.data.annotations import UNREADABLE
 from wherenot.data.folder import IMAGE_SUFFIXES
+from wherenot.data.pictures import opened
 from wherenot.data.samples import DataError
 
 SPLIT_SHARES = {"train": 0.6, "validation": 0.15, "test": 0.25}
@@ -82,12 +82,9 @@ def object_files(folder: Path) -> list[Path]:
     files = []
     for file in sorted(folder.iterdir()):
         if file.suffix.lower() in IMAGE_SUFFIXES:
-            try:
-                with Image.open(file) as image:
-                    if image.has_transparency_data:
-                        files.append(file)
-            except UNREADABLE as error:
-                raise DataError(f"object_files: {file} cannot be read as an image ({error}); remove it.") from error
+            with opened(file, "cannot be read as an image", "; remove it") as image:
+                if image.has_transparency_data:
+                    files.append(file)
     return files
 
 
@@ -133,22 +130,16 @@ def find_photographs(folders: Sequence[Path], min_px: int) -> tuple[Path, ...]:
 
 
 def _size(file: Path) -> tuple[int, int]:
-    try:
-        with Image.open(file) as image:
-            return image.size
-    except UNREADABLE as error:
-        raise DataError(f"find_photographs: {file} cannot be read as an image ({error}); remove it.") from error
+    with opened(file, "cannot be read as an image", "; remove it") as image:
+        return image.size
 
 
 @cache
 def _thumbnail(file: Path) -> Float[np.ndarray, "S S 3"]:
     """The photograph in 8 x 8 pixels; kept, for decoding a large one takes a second."""
-    try:
-        with Image.open(file) as image:
-            image.draft("RGB", (256, 256))  # a JPEG is decoded at an eighth of its size
-            small = image.convert("RGB").resize((_THUMBNAIL_PX, _THUMBNAIL_PX), Image.Resampling.BOX)
-    except UNREADABLE as error:
-        raise DataError(f"find_photographs: {file} cannot be decoded ({error}); remove it.") from error
+    with opened(file, "cannot be decoded", "; remove it") as image:
+        image.draft("RGB", (256, 256))  # a JPEG is decoded at an eighth of its size
+        small = image.convert("RGB").resize((_THUMBNAIL_PX, _THUMBNAIL_PX), Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float64)
 
 

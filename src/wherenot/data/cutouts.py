@@ -14,7 +14,6 @@ import yaml
 from PIL import Image
 from pydantic import ConfigDict, TypeAdapter
 
-from wherenot.data.annotations import UNREADABLE
 from wherenot.data.cutout_priors import CutoutPrior, spoil
 from wherenot.data.cutout_sources import (
     Family,
@@ -24,6 +23,7 @@ from wherenot.data.cutout_sources import (
     photograph_families,
     read_object_classes,
 )
+from wherenot.data.pictures import opened
 from wherenot.data.samples import DataError, Dataset, Sample
 from wherenot.data.shortcuts import Cue, paint_tint, paint_watermark, paste_corner
 from wherenot.priors import Prior
@@ -296,11 +296,8 @@ def _no_prior() -> None:
 
 @lru_cache(maxsize=512)
 def _cut_out(file: Path) -> Image.Image:
-    try:
-        with Image.open(file) as image:
-            whole = image.convert("RGBA")
-    except UNREADABLE as error:
-        raise DataError(f"cutouts: {file} cannot be decoded ({error}); remove it.") from error
+    with opened(file, "cannot be decoded", "; remove it") as image:
+        whole = image.convert("RGBA")
     whole.thumbnail((512, 512))
     opaque = Image.fromarray(np.asarray(whole.getchannel("A")) > 127)
     if (box := opaque.getbbox()) is None:
@@ -310,11 +307,8 @@ def _cut_out(file: Path) -> Image.Image:
 
 @lru_cache(maxsize=512)
 def _photograph(file: Path, size_px: int) -> Image.Image:
-    try:
-        with Image.open(file) as image:
-            image.draft("RGB", (4 * size_px, 4 * size_px))
-            whole = image.convert("RGB")
-    except UNREADABLE as error:
-        raise DataError(f"cutouts: {file} cannot be decoded ({error}); remove it.") from error
+    with opened(file, "cannot be decoded", "; remove it") as image:
+        image.draft("RGB", (4 * size_px, 4 * size_px))
+        whole = image.convert("RGB")
     scale = 2 * size_px / min(whole.size)
     return whole.resize((round(whole.width * scale), round(whole.height * scale)), Image.Resampling.LANCZOS)

@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from wherenot.data.annotations import KEYS, MASK_KEYS, inner_path, is_lookalike, read_prior
-from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, existing_folder
+from wherenot.data.annotations import KEYS, MASK_KEYS, inner_path, is_lookalike, read_prior, refuse_way_out
+from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, existing_folder, is_text, parse_json, read_text
 from wherenot.data.samples import DataError, Dataset, GuiSample, ImageTextSample, Rejected, Sample
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -73,7 +73,6 @@ def read_folder(path: str | Path, *, on_bad: OnBad = "error") -> Dataset:
     Raises:
         DataError: If there is no such folder, no image in it, no list of classes can be made, or no sample is good;
             and with `on_bad` "error" if any sample is bad. It names file, line and reason.
-        ImportError: If compressed RLE needs pycocotools (``wherenot[coco]``).
 
     Example:
         >>> import tempfile
@@ -192,11 +191,16 @@ def _entries(root: Path) -> list[_Entry]:
 def _described(root: Path, file: Path, number: int, text: bytes, own: set[str]) -> _Entry:
     entry = _Entry(f"{file.relative_to(root).as_posix()}:{number}")
     with entry.problems.noting():
-        keys = json.loads(text)
+        keys = parse_json(text)
         if not isinstance(keys, dict):
             raise ValueError("not a JSON object {...}")
         entry.keys = keys
-        entry.id = inner_path(file.parent, keys.get("file_name"), "file_name").relative_to(root).as_posix()
+        image = inner_path(file.parent, keys.get("file_name"), "file_name")
+        refuse_way_out(root, image, "file_name")
+        entry.id = image.relative_to(root).as_posix()
+        for key in MASK_KEYS:
+            if keys.get(key):
+                refuse_way_out(root, inner_path(file.parent, keys[key], key), key)
     if not entry.id:
         return entry
     entry.problems += [f"unknown key {key!r}; ours are {', '.join(KEYS)}" for key in entry.keys if is_lookalike(key)]
@@ -246,7 +250,7 @@ def _class_folder(id: str, in_split_folder: bool) -> str:
     folders = PurePosixPath(id).parent.parts[1 if in_split_folder else 0 :]
     if not folders:
         raise ValueError("no label, and the image lies in no class folder")
-    return folders[-1]
+    return is_text(folders[-1])
 
 
 def _text(keys: dict[str, Any], key: str) -> str | None:
@@ -265,7 +269,7 @@ def _declared(root: Path) -> tuple[str | None, tuple[str, ...] | None]:
     if not file.exists():
         return None, None
     try:
-        declared = json.loads(file.read_bytes())
+        declared = parse_json(read_text("read_folder", file))
         name, classes = declared.get("name"), declared.get("classes")
         good = isinstance(classes, list) and classes and all(isinstance(each, str) and each for each in classes)
         if not good or len(set(classes)) < len(classes) or not isinstance(name, str | None):

@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from wherenot.data.annotations import inner_path, is_lookalike, read_prior
+from wherenot.data.annotations import inner_path, is_lookalike, is_number, read_prior
 from wherenot.data.check import image_hash
-from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, read_text
+from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, parse_json, read_text
 from wherenot.data.folder import SPLIT_ALIASES, new_folder, write_new
 from wherenot.data.lists import read_mask_prior
 from wherenot.data.samples import DataError, Dataset, GuiSample, ImageTextSample, Rejected, Sample
@@ -78,7 +78,6 @@ def read_image_text(path: str | Path, *, on_bad: OnBad = "error") -> Dataset:
             object, a key missing, misspelt or of the wrong type, an image or mask missing or unreadable, a shape that
             leaves the image, a choice of tokens that cannot be read or names nothing in the given answer, an id twice.
             It names file, line and reason.
-        ImportError: If compressed RLE needs pycocotools (``wherenot[coco]``).
 
     Example:
         >>> import tempfile
@@ -135,7 +134,7 @@ def write_image_text(dataset: Dataset, path: str | Path) -> None:
 def _read_line(where: str, text: str) -> _Line:
     line = _Line(where)
     with line.problems.noting():
-        keys = json.loads(text)
+        keys = parse_json(text)
         if not isinstance(keys, dict):
             raise ValueError("not a JSON object {...}")
         line.keys = keys
@@ -208,7 +207,7 @@ def _read_prior(folder: Path, keys: dict[str, Any], size: tuple[int, int]) -> Pr
     prior = read_prior(folder, {key: keys.get(key) for key in ("polygons", "rle")}, size)
     others = []
     if boxes := keys.get("boxes"):
-        if not isinstance(boxes, list) or not all(isinstance(box, list) and all(map(_is_number, box)) for box in boxes):
+        if not isinstance(boxes, list) or not all(isinstance(box, list) and all(map(is_number, box)) for box in boxes):
             raise ValueError(f"boxes: {boxes!r} is not a list of [x0, y0, x1, y1]")
         others.append(Prior.from_boxes(boxes, height, width))
     if isinstance(mask := keys.get("mask"), str) and mask:
@@ -216,10 +215,6 @@ def _read_prior(folder: Path, keys: dict[str, Any], size: tuple[int, int]) -> Pr
     for other in others:
         prior = other if prior is None else prior | other
     return prior
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _write_sample(root: Path, sample: Sample, images: dict[str, str]) -> dict[str, Any]:

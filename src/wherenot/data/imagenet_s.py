@@ -26,9 +26,9 @@ import torch
 from jaxtyping import Int
 from PIL import Image
 
-from wherenot.data.annotations import UNREADABLE
 from wherenot.data.checked import OnBad, checked_dataset, checked_sample, existing_folder, read_text
 from wherenot.data.folder import IMAGE_SUFFIXES
+from wherenot.data.pictures import opened
 from wherenot.data.samples import DataError, Dataset, Rejected, Sample
 from wherenot.priors import Prior
 
@@ -161,17 +161,10 @@ def _no_prior(_size: tuple[int, int]) -> None:
 
 
 def _rgb(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        with Image.open(path) as image:
-            if image.mode != "RGB" or image.format != "PNG":
-                raise DataError(f"{path}: a {image.format} of mode {image.mode}; an ImageNet-S mask is a PNG in RGB")
-            return np.asarray(image)
-    except DataError:
-        raise
-    except UNREADABLE as error:
-        raise DataError(f"{path}: not a mask that can be read ({error})") from error
+    with opened(path, "not a mask that can be read") as image:
+        if image.mode != "RGB" or image.format != "PNG":
+            raise DataError(f"{path}: a {image.format} of mode {image.mode}; an ImageNet-S mask is a PNG in RGB")
+        return np.asarray(image)
 
 
 def _check_size(path: Path, mask: np.ndarray, size: tuple[int, int]) -> None:
@@ -231,7 +224,8 @@ def _names(root: Path, wnids: Sequence[str]) -> list[str] | None:
     file = next((at / name for at in (root, root.parent) for name in NAME_FILES if (at / name).is_file()), None)
     if file is None:
         return None
-    glosses = dict(line.split(maxsplit=1) for line in read_text("read_imagenet_s", file).splitlines() if " " in line)
+    lines = (line.split(maxsplit=1) for line in read_text("read_imagenet_s", file).split("\n"))
+    glosses = {line[0]: line[1] for line in lines if len(line) == 2}
     missing = [wnid for wnid in wnids if wnid not in glosses]
     if missing:
         raise DataError(

@@ -20,13 +20,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from wherenot.data.annotations import inner_path, read_mask
+from wherenot.data.annotations import inner_path
 from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, read_text
 from wherenot.data.folder import IMAGE_SUFFIXES, SPLIT_ALIASES, SPLIT_FOLDER, new_folder, write_new
+from wherenot.data.pictures import read_mask
 from wherenot.data.samples import DataError, Dataset, GuiSample, ImageTextSample, Rejected, Sample
 from wherenot.priors import Prior
 
 MASK_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
+_MOST_GAPS = 200  # every two of them are tried
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def read_lines(reader: str, files: Sequence[Path], root: Path) -> tuple[list[Lin
     lines, bad = [], []
     for file in files:
         split = SPLIT_ALIASES.get(file.stem, file.stem)
-        for number, text in enumerate(read_text(reader, file).splitlines(), start=1):
+        for number, text in enumerate(read_text(reader, file).split("\n"), start=1):
             where = f"{file.name}:{number}"
             if not text.strip():
                 continue
@@ -204,6 +206,8 @@ def _columns(text: str, root: Path) -> tuple[str, str, str]:
             raise ValueError(f"{len(columns)} columns parted by tabs, not image, mask, class")
         return columns[0], columns[1], columns[2]
     gaps = [gap.span() for gap in re.finditer(" +", text)]
+    if len(gaps) > _MOST_GAPS:
+        raise ValueError(f"{len(gaps)} spaces, too many to tell the columns by; part them by tabs")
     cuts = [
         (text[:start], text[stop:later], text[end:])
         for index, (start, stop) in enumerate(gaps)
@@ -225,7 +229,7 @@ def _classes(root: Path, lines: Sequence[Line]) -> tuple[str, ...]:
     file = root / "classes.txt"
     if not file.is_file():
         return tuple(sorted({line.label for line in lines}))
-    names = [line.strip() for line in read_text("read_lists", file).splitlines() if line.strip()]
+    names = [line.strip() for line in read_text("read_lists", file).split("\n") if line.strip()]
     if not names or len(set(names)) < len(names):
         raise DataError(f"read_lists: {file} is empty or names a class twice; correct or remove it.")
     return tuple(names)

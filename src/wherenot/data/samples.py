@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,22 @@ import numpy as np
 from PIL import Image
 
 from wherenot.priors import Prior
+
+
+# Control characters, those that turn the direction of what follows, and halves of characters.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_LONGEST = 2000
+
+
+def printable(text: str) -> str:
+    r"""Write what could take over a terminal, break a line or not be written at all as escapes; cut off what is long.
+
+    Example:
+        >>> print(printable("a\x1b[2Jb\n"))
+        a\x1b[2Jb\n
+    """
+    shown = _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text[:_LONGEST])
+    return shown if len(text) <= _LONGEST else f"{shown}... ({len(text)} characters)"
 
 
 class DataError(ValueError):
@@ -33,7 +50,7 @@ class DataError(ValueError):
               a.png: no such file
             Add it.
         """
-        shown = [f"  {problem}" for problem in problems[:10]]
+        shown = [f"  {printable(problem)}" for problem in problems[:10]]
         if len(problems) > len(shown):
             shown.append(f"  ... and {len(problems) - len(shown)} more")
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
@@ -135,7 +152,7 @@ class GuiSample(ImageTextSample):
 
 @dataclass(frozen=True)
 class Rejected:
-    """A sample that was left out, and why.
+    """A sample that was left out, and why; both are made `printable`.
 
     Attributes:
         id: The sample's id, or the file and line that should have described it.
@@ -146,6 +163,10 @@ class Rejected:
     id: str
     reason: str
     faulty: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", printable(self.id))
+        object.__setattr__(self, "reason", printable(self.reason))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ marked difficult; of equal ones the first in alphabetical order. The prior is al
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,11 +25,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 
 from wherenot import rasters
-from wherenot.data.annotations import UNREADABLE
 from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, existing_folder, read_text, read_xml
+from wherenot.data.pictures import opened
 from wherenot.data.samples import DataError, Dataset, Rejected, Sample
 from wherenot.priors import Prior
 
@@ -118,6 +118,9 @@ class _Object:
 def _scene(root: Path, id: str, splits: Sequence[str], prior: VocPrior) -> _Scene:
     mask = root / "SegmentationClass" / f"{id}.png"
     scene = _Scene(splits[0], partial(_read_mask, mask))
+    if "/" in id or "\\" in id:
+        scene.problems.append(f"{id!r} is not the name of an image of JPEGImages")
+        return scene
     if len(splits) > 1:
         scene.problems.append(f"in the lists of {' and '.join(splits)}")
     with scene.problems.noting():
@@ -151,17 +154,10 @@ def _read_mask(path: Path, name: str, size: tuple[int, int]) -> Prior:
 
 
 def _class_pixels(path: Path) -> UInt8[np.ndarray, "H W"]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        with Image.open(path) as image:
-            if image.format != "PNG" or image.mode not in ("P", "L"):
-                raise DataError(f"{path}: a {image.format} of mode {image.mode}; VOC's masks are PNGs with a palette")
-            pixels = np.array(image)
-    except DataError:
-        raise
-    except UNREADABLE as error:
-        raise DataError(f"{path}: not a mask that can be read ({error})") from error
+    with opened(path, "not a mask that can be read") as image:
+        if image.format != "PNG" or image.mode not in ("P", "L"):
+            raise DataError(f"{path}: a {image.format} of mode {image.mode}; VOC's masks are PNGs with a palette")
+        pixels = np.array(image)
     unknown = np.setdiff1d(pixels, [*range(len(CLASSES) + 1), VOID])
     if len(unknown):
         raise DataError(f"{path}: value {unknown[0]} is none of VOC's {len(CLASSES)} classes")
@@ -179,6 +175,8 @@ def _objects(path: Path) -> tuple[_Object, ...]:
             x0, y0, x1, y1 = (float(each.findtext(f"bndbox/{key}") or "") for key in ("xmin", "ymin", "xmax", "ymax"))
             if not name:
                 raise ValueError("an object without a name")
+            if not (-math.inf < x0 <= x1 < math.inf and -math.inf < y0 <= y1 < math.inf):
+                raise ValueError(f"the box {x0}, {y0}, {x1}, {y1} has no area")
             objects.append(_Object(name, (x0 - 1, y0 - 1, x1, y1), each.findtext("difficult") == "1", of))
     except ValueError as error:
         raise DataError(f"{path}: size, name or box of an object cannot be read ({error})") from error
@@ -199,7 +197,7 @@ def _listed(root: Path, kind: str) -> dict[str, list[str]]:
     splits = {"train": "train", "val": "validation" if "test" in files else "test", "test": "test"}
     listed: dict[str, list[str]] = defaultdict(list)
     for name, file in files.items():
-        for line in read_text("read_voc", file).splitlines():
+        for line in read_text("read_voc", file).split("\n"):
             if line.strip():
                 listed[line.strip()].append(splits[name])
     return listed

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from wherenot.data.annotations import is_number
 from wherenot.data.gui.compact import SCALE, TAP_MS, strict_json
-from wherenot.data.gui.elements import is_number
 
 SWIPE_FRAC = 0.04  # of height and width together, as Android in the Wild tells a swipe from a click
 LONG_MS = 1000

@@ -35,13 +35,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wherenot.data.annotations import image_size
 from wherenot.data.checked import OnBad, Problems
 from wherenot.data.folder import SPLIT_ALIASES
 from wherenot.data.gui.android_actions import NoActionError, controlled, parsed, touched
 from wherenot.data.gui.compact import write_compact
 from wherenot.data.gui.draft import Draft, find_image, gui_dataset, listed_objects
 from wherenot.data.gui.elements import four_numbers, on_screen, read_elements
+from wherenot.data.pictures import image_size
 from wherenot.data.samples import DataError, Dataset, Rejected, UiElement
 
 SPLITS = ("train", "validation", "test", *SPLIT_ALIASES)

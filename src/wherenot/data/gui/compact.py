@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from wherenot.data.checked import parse_json
+
 SCALE = 1000  # of POINT
 TAP_MS = 200  # the schema's default duration; a longer one makes a long press
 DIRECTIONS = ("up", "down", "left", "right")
@@ -42,11 +44,8 @@ class Compact:
 
 
 def strict_json(text: str) -> Any:
-    """Parse JSON that names no key twice and holds no NaN or infinity; a ValueError says what is wrong."""
-    try:
-        return json.loads(text, object_pairs_hook=_different, parse_constant=_no_number)
-    except RecursionError as error:
-        raise ValueError("nested too deeply to be read") from error
+    """Parse JSON that names no key twice and holds no NaN or infinity; a ValueError says what is wrong (`parse_json`)."""
+    return parse_json(text, object_pairs_hook=_different, parse_constant=_no_number)
 
 
 def read_compact(text: str) -> Compact:

@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from wherenot import rasters
-from wherenot.data.annotations import image_size, read_image
 from wherenot.data.checked import OnBad, Problems, checked_dataset, read_text
 from wherenot.data.folder import SPLIT_ALIASES
 from wherenot.data.gui.compact import SCALE, Compact, read_compact, strict_json
 from wherenot.data.gui.elements import Box, target_prior
 from wherenot.data.image_text import NO_LABEL
+from wherenot.data.pictures import image_size, read_image
 from wherenot.data.samples import DataError, Dataset, GuiSample, Rejected, Sample, UiElement
 
 ReadElements: TypeAlias = Callable[[tuple[int, int]], tuple[UiElement, ...]]

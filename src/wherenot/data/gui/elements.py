@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from wherenot.data.annotations import is_number
 from wherenot.data.checked import read_text, read_xml
 from wherenot.data.gui.compact import strict_json
 from wherenot.data.samples import DataError, UiElement
@@ -29,7 +30,6 @@ Box: TypeAlias = tuple[float, float, float, float]
 DISC_FRAC = 0.04
 _BOUNDS = re.compile(r"\[(-?\d{1,9}),(-?\d{1,9})\]\[(-?\d{1,9}),(-?\d{1,9})\]")
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
-_LARGEST = 1e9  # pixels; also what keeps absurdly long whole numbers from becoming floats
 
 
 def read_elements(path: str | Path, size: tuple[int, int]) -> tuple[UiElement, ...]:
@@ -152,11 +152,6 @@ def four_numbers(value: object) -> Box | None:
         return None
     first, second, third, fourth = value
     return float(first), float(second), float(third), float(fourth)
-
-
-def is_number(value: object) -> bool:
-    """Tell whether a value of JSON is a number that can be a coordinate."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
 
 
 def _pixel(point: tuple[float, float], size: tuple[int, int]) -> tuple[float, float]:

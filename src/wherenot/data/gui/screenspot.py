@@ -16,10 +16,10 @@ import re
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from wherenot.data.annotations import image_size
 from wherenot.data.checked import OnBad, Problems
 from wherenot.data.gui.draft import Draft, find_image, gui_dataset, listed_objects
 from wherenot.data.gui.elements import four_numbers
+from wherenot.data.pictures import image_size
 from wherenot.data.samples import DataError, Dataset
 
 Version: TypeAlias = Literal["screenspot", "pro"]
