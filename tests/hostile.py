@@ -19,9 +19,9 @@ MASK = np.zeros((16, 24), dtype=np.uint8)
 MASK[2:9, 3:11] = 1
 
 ODD = (
-    None, True, -1, 0, 2.5, 10**400, -(10**400), 1e308, float("nan"), float("inf"), "", "\x00", "\ud800", "[", "../a.png",
-    "/etc/passwd", "a\nb", "\x1b[2J", [], {}, [[]], [{}], [None], [1, 2, 3, 4], [[0, 0, 1, 1]], [[5, 5, 1, 1]],
-    [[0, 0, float("nan"), 3]], [[0, 0, 10**400, 3]], {"size": [16, 24], "counts": [0, 384]},
+    None, True, -1, 0, 2.5, 10**400, -(10**400), 1e308, float("nan"), float("inf"), "", "\x00", "\ud800", "[",
+    "../a.png", "/etc/passwd", "a\nb", "\x1b[2J", [], {}, [[]], [{}], [None], [1, 2, 3, 4], [[0, 0, 1, 1]],
+    [[5, 5, 1, 1]], [[0, 0, float("nan"), 3]], [[0, 0, 10**400, 3]], {"size": [16, 24], "counts": [0, 384]},
     {"size": [16.0, 24.0], "counts": [384]}, {"size": [16, 24], "counts": [2**62] * 4 + [384]},
     {"size": [16, 24], "counts": "PPPPPPPP"}, {"size": [16, 24], "counts": {}}, "a" * 5000, "e\u0301\U0001f600\u202e",
 )  # fmt: skip
@@ -76,16 +76,18 @@ def make_imagenet_s(root):
         for part in ("train-semi", "validation"):
             save_image(root / part / wnid / f"{wnid}_1.JPEG", SIZE)
             (root / f"{part}-segmentation" / wnid).mkdir(parents=True)
-            Image.fromarray(rgb_ids(MASK.astype(int) * place)).save(root / f"{part}-segmentation" / wnid / f"{wnid}_1.png")
+            Image.fromarray(rgb_ids(MASK.astype(int) * place)).save(
+                root / f"{part}-segmentation" / wnid / f"{wnid}_1.png"
+            )
     return f"imagenet-s50:{root}"
 
 
 def make_saliency_bench(root):
-    lines = []
+    lines, at = [], "Saliency-Bench/pascal"
     for name in ("cat", "dog"):
         save_image(root / f"pascal/image/{name}/1.png", SIZE)
         save_npy(root / f"pascal/attention_mask/{name}/1.npy", MASK * 0.5)
-        lines.append(f"Saliency-Bench/pascal/image/{name}/1.png Saliency-Bench/pascal/attention_mask/{name}/1.npy {name}")
+        lines.append(f"{at}/image/{name}/1.png {at}/attention_mask/{name}/1.npy {name}")
     write(root / "train.txt", "\n".join(lines))
     return f"saliency-bench:{root}"
 
@@ -246,8 +248,8 @@ def replaced(value, path, odd, *, gone=False):
 
 WORDS = (
     "", "\t", "\n", " ", "..", "../", "/", "\\", "\x00", "#", "-1", "0", "1e400", "nan", "inf", "99999999999999999999",
-    "<object>", "</object>", "<bndbox>", "<name>", "&x;", "<!DOCTYPE a>", "]]>", "[1,2][3,4]", "\ufeff", "\u2028", "\x85",
-    "a" * 3000, "\x1b[2J", "é", "e\u0301", "\U0001f600", "\u202e",
+    "<object>", "</object>", "<bndbox>", "<name>", "&x;", "<!DOCTYPE a>", "]]>", "[1,2][3,4]",
+    "\ufeff", "\u2028", "\x85", "a" * 3000, "\x1b[2J", "é", "e\u0301", "\U0001f600", "\u202e",
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ OPTIONAL = {
 # Each layer may import from itself and from what stands before it.
 LAYERS = [
     {"types", "rasters", "tokens", "frames"},
-    {"objective", "masking", "priors", "run", "progress", "microbatch", "dropping"},
+    {"objective", "masking", "priors", "run", "rejected", "progress", "microbatch", "dropping"},
     {"regions", "scoring", "four_terms", "token_score", "search", "losses", "metrics"},
     {"evidence", "generation_evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids"},
     {"explain", "spreading", "doctor"},

@@ -133,7 +133,7 @@ def test_explain_a_photograph_for_a_named_class(place, typed):
     ("arguments", "message"),
     [
         (["explain", "none.png", "--model", "efficientnet-lite0"], "none.png does not exist"),
-        (["explain", "broken.png", "--model", "efficientnet-lite0"], "broken.png cannot be read as an image"),
+        (["explain", "broken.png", "--model", "efficientnet-lite0"], "broken.png: cannot be read as an image"),
         (["explain", "cat.png", "--model", "efficientnet-lite0", "--target", "tabby"], "did you mean"),
         (["explain", "cat.png", "--model", "no/such-model"], "no/such-model"),
         (["explain", "--model", "efficientnet-lite0"], "at least one photograph"),
@@ -165,11 +165,12 @@ def test_bad_data_are_named_counted_and_skipped_on_request(trained, typed):
     wrong_size = next(path for path in masks if path.stem[-5:] == images[2].stem[-5:] and "test_swapped" in str(path))
     Image.new("L", (5, 5), 255).save(wrong_size)
     audit = ("audit", "--model", "runs/log", "--data", "bad", "--partition", "grid:2x2", "--out", "bad-audit")
-    complaint = typed(*audit, cwd=trained, expect=1)
+    complaint = typed(*audit, "--strict", cwd=trained, expect=1)
     assert images[0].name in complaint
     assert images[1].name in complaint
     assert "3" in complaint
-    typed(*audit, "--skip-bad", "--splits", "test_swapped", cwd=trained)
+    printed = typed(*audit, "--splits", "test_swapped", cwd=trained)
+    assert "samples cannot be used and are left out, bad-audit/rejected.jsonl names all" in " ".join(printed.split())
     run = json.loads((trained / "bad-audit" / "run.json").read_text())
     assert len(run["rejected"]) == 3
     page = (trained / "bad-audit" / "report.html").read_text()

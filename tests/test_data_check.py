@@ -138,7 +138,7 @@ def test_convert_names_what_it_leaves_out(tmp_path, typed):
     complaint = typed("data", "convert", f"list:{root}", tmp_path / "native", expect=1)
     assert "train 0 0.npy: zero everywhere, an empty prior" in complaint
     assert not (tmp_path / "native").exists()
-    printed = typed("data", "convert", f"list:{root}", tmp_path / "native", "--skip-bad")
+    printed = typed("data", "convert", f"list:{root}", tmp_path / "native")
     assert "left out: train.txt:1:" in printed
     assert "11 images, 1 left out" in printed
 

@@ -107,7 +107,7 @@ def test_every_format_becomes_the_format_of_the_paper(tmp_path):
 
 def test_convert_names_what_is_left_out(tmp_path, capsys):
     file = save_tasks(tmp_path, task(), task(id="bad", bounding_box=[0, 0, 0, 0]))
-    run(cli.Data(action=cli.DataConvert(data=f"gui:{file}", out=tmp_path / "out", skip_bad=True)))
+    run(cli.Data(action=cli.DataConvert(data=f"gui:{file}", out=tmp_path / "out")))
     out = capsys.readouterr().out
     assert "left out: tasks.json[1]: fill_boxes: box [0.0, 0.0, 0.0, 0.0] has no area" in out
     assert "1 images, 1 left out" in out

@@ -151,7 +151,7 @@ def test_unreadable_photographs_are_named(tmp_path):
         read_photograph(tmp_path / "none.png")
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
-    with pytest.raises(ValueError, match=r"broken\.png cannot be read as an image"):
+    with pytest.raises(ValueError, match=r"broken\.png: cannot be read as an image"):
         read_photograph(broken)
 
 

@@ -28,6 +28,7 @@ from wherenot.metrics import (
 from wherenot.priors import Prior
 from wherenot.region_cache import CachedPartition, default_cache
 from wherenot.regions import parse_partition
+from wherenot.rejected import write_rejected
 from wherenot.run import RunFolder, read_warnings
 from wherenot.search import parse_search
 from wherenot.summary import metric_rows
@@ -113,8 +114,9 @@ def run_audit(
 ) -> Path:
     """Make a record of every sample, and metrics of the records.
 
-    Writes ``run.json``, ``records.jsonl`` (lines as they are made), whatever the auditor keeps in ``evidence/`` and at
-    the end ``metrics.json``. Interrupted and called again with the same configuration it goes on where it stopped.
+    Writes ``run.json``, ``records.jsonl`` (lines as they are made), ``rejected.jsonl`` (`write_rejected`), whatever the
+    auditor keeps in ``evidence/`` and at the end ``metrics.json``. Interrupted and called again with the same
+    configuration it goes on where it stopped.
 
     Args:
         auditor: Makes the records.
@@ -141,6 +143,8 @@ def run_audit(
         rejected=[vars(rejected) for rejected in dataset.rejected],
         training_warnings=[asdict(warning) for warning in read_warnings(model)],
     )  # fmt: skip
+    rejected = [vars(each) for each in dataset.rejected]
+    write_rejected(folder.path, rejected, folder.records("records.jsonl"))
     (folder.path / "evidence").mkdir(exist_ok=True)
     started = time.perf_counter()
     done = {(record["split"], record["id"]) for record in folder.records("records.jsonl")}
@@ -161,6 +165,7 @@ def run_audit(
         failed=sum(record["error"] is not None for record in records),
         images=len(records),
     )
+    write_rejected(folder.path, rejected, records)
     folder.write("metrics.json", {"rows": metric_rows(records, seed=config.seed)})
     return folder.path
 

@@ -103,7 +103,9 @@ def read_frames(path: Path, count: int) -> list[Image.Image]:
                 frames = [frame.convert("RGB") for place, frame in moving if place in places]
         else:
             frames = _video_frames(path, count)
-    except (OSError, SyntaxError) as error:
+    except ValueError:
+        raise
+    except Exception as error:  # a decoder that meets nonsense raises anything
         raise ValueError(f"read_frames: {path} cannot be read as a film ({error}).") from error
     if not frames:
         raise ValueError(f"read_frames: {path} has no frame that can be read.")

@@ -153,8 +153,12 @@ def decode_rle(rle: Mapping[str, Any]) -> Bool[Tensor, "H W"]:
         counts = _decompressed(counts.encode() if isinstance(counts, str) else counts, height, width)
     runs = np.asarray(counts)
     # One that is longer than the image is looked for first: the sum could run over and come out right.
-    if runs.ndim != 1 or runs.dtype.kind not in "iu" or (runs < 0).any() or (runs > height * width).any() or (
-        runs.sum() != height * width
+    if (
+        runs.ndim != 1
+        or runs.dtype.kind not in "iu"
+        or (runs < 0).any()
+        or (runs > height * width).any()
+        or (runs.sum() != height * width)
     ):
         raise ValueError(
             f"decode_rle: the counts are not whole numbers >= 0 that add up to {height} x {width} = {height * width};"

@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads the output has read enough, such as head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, ImportError) as error:
-        print(f"wherenot: {error}", file=sys.stderr)
+        from wherenot.data.samples import printable
+
+        print("\n".join(map(printable, f"wherenot: {error}".split("\n"))), file=sys.stderr)
         return 1
     return 0
 

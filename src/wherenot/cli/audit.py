@@ -65,8 +65,9 @@ class Audit:
     """Of the drawn images, the noise and the intervals."""
     correct: bool = False
     """Questions about images: correct wrong answers that have a counter word by hiding regions."""
-    skip_bad: bool = False
-    """Go on without samples that cannot be used; they are named and counted in the report."""
+    strict: bool = False
+    """Stop at a sample that cannot be used; else the audit goes on without it, names it in rejected.jsonl and in the
+    report, and counts it."""
     out: Path | None = None
     """Run folder; left out, runs/audit-NAME."""
 

@@ -15,7 +15,7 @@ from wherenot.data.cutouts import CutoutsConfig
 class DataCheck:
     """Look a data set over: read every image and prior, count them, and name what is bad.
 
-    Fails if a sample is bad or an image is in several splits.
+    Fails if a sample is bad or an image is in several splits; ten are shown, --out keeps the whole list.
 
     Try:
       wherenot data check photos/
@@ -26,6 +26,10 @@ class DataCheck:
     """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, gui, ...: docs/data.md), or decoy."""
     seed: int = 0
     """Of built-in data."""
+    strict: bool = False
+    """Stop at the first sample that is bad."""
+    out: Path | None = None
+    """Folder for rejected.jsonl, which names every sample that is bad."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,7 @@ class DataConvert:
     Tasks on screenshots become a folder with PNGs and tasks.json, which gui:FOLDER reads.
 
     Try:
-      wherenot data convert coco:data/coco#dog,cat pets/ --skip-bad
+      wherenot data convert coco:data/coco#dog,cat pets/
       wherenot data convert screenspot:ScreenSpot-v2 tasks/
       wherenot data convert decoy digits/
     """
@@ -46,8 +50,8 @@ class DataConvert:
     """New folder to convert into."""
     seed: int = 0
     """Of built-in data."""
-    skip_bad: bool = False
-    """Convert without samples that cannot be used; they are named and counted."""
+    strict: bool = False
+    """Stop at a sample that cannot be used; else it is left out, named and counted."""
 
 
 @dataclass(frozen=True, kw_only=True)

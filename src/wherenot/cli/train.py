@@ -30,6 +30,9 @@ class Train:
     """YAML file with the configuration, or a recipe (docs/models.md lists them); it comes right after the command."""
     set: TrainConfig = field(default_factory=TrainConfig)
     """Changes to the configuration."""
+    strict: bool = False
+    """Stop at a sample that cannot be used; else training goes on without it, and names it in rejected.jsonl. Every
+    image is read once before the first step."""
     out: Path | None = None
     """Run folder; left out, runs/NAME-SEED."""
 
@@ -52,6 +55,9 @@ class TrainAgent:
     """YAML file with the configuration; it comes right after the command."""
     set: AgentTrainConfig = field(default_factory=AgentTrainConfig)
     """Changes to the configuration."""
+    strict: bool = False
+    """Stop at a sample that cannot be used; else training goes on without it, and names it in rejected.jsonl. Every
+    image is read once before the first step."""
     out: Path | None = None
     """Run folder; left out, runs/NAME-SEED."""
     plan: bool = False

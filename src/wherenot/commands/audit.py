@@ -11,10 +11,11 @@ from typing import Any
 from wherenot import cli
 from wherenot.audit import AuditConfig, audit, default_splits
 from wherenot.auditing import AuditSettings
-from wherenot.commands.printing import console
+from wherenot.commands.printing import console, readable_data, say_failed, say_left_out
 from wherenot.data import Dataset, ImageTextSample, load_dataset
 from wherenot.models import Classifier, load_classifier, load_vlm
 from wherenot.progress import progress_bar
+from wherenot.rejected import REJECTED
 from wherenot.report import (
     comparison_markdown,
     comparison_rows,
@@ -28,7 +29,10 @@ from wherenot.run import RunFolder
 
 def run_audit(command: cli.Audit) -> None:
     """Audit one model on one data set and write the report."""
-    dataset = load_dataset(command.data, seed=command.seed, on_bad="skip" if command.skip_bad else "error")
+    if command.strict:
+        dataset = readable_data(command.data, command.seed, strict=True, splits=command.splits or None)
+    else:
+        dataset = load_dataset(command.data, seed=command.seed, on_bad="skip")
     name = command.name or Path(command.model).name
     out = command.out or Path("runs") / f"audit-{name}"
     shared: dict[str, Any] = {
@@ -49,7 +53,10 @@ def run_audit(command: cli.Audit) -> None:
         asking = partial(audit, load_classifier(command.model, classes=dataset.classes), dataset, out, config)
     with_bar(asking, dataset, config, name, command.model)
     report = write_report([out], out / "report.html")
-    console.print(comparison_table(comparison_rows([load_run(out)])))
+    run = load_run(out)
+    console.print(comparison_table(comparison_rows([run])))
+    say_left_out(dataset.rejected, len(dataset), out / REJECTED)
+    say_failed([(record.id, record.error) for record in run.records if record.error is not None], out / REJECTED)
     console.print(f"report: {report}", soft_wrap=True)
 
 
@@ -87,7 +94,9 @@ def run_compare(paths: tuple[Path, ...], out: Path) -> None:
     runs = [load_run(path) for path in paths]
     rows = comparison_rows(runs)
     folder = RunFolder(out)
-    (folder.path / "comparison.md").write_text(comparison_markdown(rows) + warnings_markdown(runs))
+    (folder.path / "comparison.md").write_text(
+        comparison_markdown(rows) + warnings_markdown(runs), encoding="utf-8", errors="backslashreplace"
+    )
     report = write_report(list(paths), folder.path / "report.html")
     console.print(comparison_table(rows))
     console.print(f"table: {folder.path / 'comparison.md'}\nreport: {report}", soft_wrap=True)

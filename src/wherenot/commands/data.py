@@ -5,19 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from wherenot import cli
-from wherenot.commands.printing import console
+from wherenot.commands.printing import console, readable_data
 from wherenot.data import DataError, Dataset, GuiSample, cutouts, load_dataset, write_folder, write_gui
 from wherenot.progress import progress_bar
+from wherenot.rejected import write_rejected
+from wherenot.run import RunFolder
 
 
 def run_data(action: cli.DataCheck | cli.DataConvert | cli.DataMake) -> None:
     """Check, convert or make a data set."""
     match action:
         case cli.DataCheck():
-            run_data_check(load_dataset(action.data, seed=action.seed, on_bad="skip"), action.data)
+            if action.strict:
+                readable_data(action.data, action.seed, strict=True)
+            run_data_check(load_dataset(action.data, seed=action.seed, on_bad="skip"), action.data, action.out)
         case cli.DataConvert():
-            on_bad = "skip" if action.skip_bad else "error"
-            write_data("convert", load_dataset(action.data, seed=action.seed, on_bad=on_bad), action.out)
+            write_data("convert", readable_data(action.data, action.seed, strict=action.strict), action.out)
         case cli.DataMake():
             write_data("make", cutouts(action.cutouts), action.out)
 
@@ -29,12 +32,12 @@ def write_data(title: str, dataset: Dataset, out: Path) -> None:
         task = bar.add_task(f"data {title}", total=len(dataset), note="images")
         write(dataset, out, on_sample=lambda: bar.advance(task))
     for left_out in dataset.rejected:
-        console.print(f"left out: {left_out.reason}", soft_wrap=True, markup=False)
+        console.print(f"left out: {left_out.reason}", soft_wrap=True, markup=False, highlight=False)
     console.print(f"{len(dataset)} images, {len(dataset.rejected)} left out: {out}", soft_wrap=True)
 
 
-def run_data_check(dataset: Dataset, data: str) -> None:
-    """Print what is in a data set; what is wrong with it is an error."""
+def run_data_check(dataset: Dataset, data: str, out: Path | None = None) -> None:
+    """Print what is in a data set; what is wrong with it is an error, and listed whole in a folder if there is one."""
     from rich.table import Table
 
     from wherenot.data.check import check_dataset
@@ -58,6 +61,9 @@ def run_data_check(dataset: Dataset, data: str) -> None:
             f"{_images(len(within), 'occurs', 'occur')} more than once within train, within validation or among the"
             f" test splits, {several} of them with several classes."
         )
+    if out is not None:
+        listed = write_rejected(RunFolder(out).path, [vars(each) for each in found.bad])
+        console.print(f"{len(found.bad)} bad samples: {listed}", soft_wrap=True, markup=False)
     problems = [each.reason for each in found.bad]
     for duplicate in found.duplicates:
         if duplicate.crosses:

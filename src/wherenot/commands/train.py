@@ -13,7 +13,9 @@ from rich.panel import Panel
 from rich.text import Text
 
 from wherenot import cli
-from wherenot.commands.printing import console
+from wherenot.commands.printing import console, readable_data, say_left_out
+from wherenot.data import Dataset
+from wherenot.rejected import REJECTED
 from wherenot.run import RunWarning, read_warnings
 
 
@@ -22,7 +24,8 @@ def run_train(command: cli.Train) -> None:
     from wherenot.train.training import train
 
     config = command.set
-    out = train(config, command.out or Path("runs") / f"{config.title}-{config.seed}")
+    folder = command.out or Path("runs") / f"{config.title}-{config.seed}"
+    out = train(config, folder, dataset=_data(config.data, config.seed, folder, strict=command.strict))
     warn(config.title, read_warnings(out))
     console.print(f"model: {out / 'model'}", soft_wrap=True)
 
@@ -42,9 +45,19 @@ def run_train_agent(command: cli.TrainAgent) -> None:
         words = plan_markdown(plan_agent(config), tflops=command.tflops, dollars_per_hour=command.dollars_per_hour)
         console.print(Markdown(words))
         return
-    out = train_agent(config, command.out or Path("runs") / f"{config.title}-{config.seed}")
+    folder = command.out or Path("runs") / f"{config.title}-{config.seed}"
+    out = train_agent(config, folder, dataset=_data(config.data, config.seed, folder, strict=command.strict))
     console.print(said_of(json.loads((out / "metrics.json").read_text())["validation"]), soft_wrap=True)
     console.print(f"model: {out / 'model'}", soft_wrap=True)
+
+
+def _data(data: str, seed: int, folder: Path, *, strict: bool) -> Dataset | None:
+    """The data without what cannot be used; None where training has to say what is missing."""
+    if not data:
+        return None
+    dataset = readable_data(data, seed, strict=strict, splits=("train", "validation"))
+    say_left_out(dataset.rejected, len(dataset), folder / REJECTED)
+    return dataset
 
 
 def said_of(validation: Mapping[str, Any]) -> str:

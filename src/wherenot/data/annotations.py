@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -84,7 +85,7 @@ def inner_path(folder: Path, name: object, key: str) -> Path:
     """
     if not isinstance(name, str) or not name:
         raise ValueError(f"{key}: {name!r} is not a file name")
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name or "\0" in name:
         raise ValueError(f"{key}: {name!r} is not a relative path with / inside the folder of metadata.jsonl")
     return folder / PurePosixPath(name)
 
@@ -106,7 +107,8 @@ def refuse_way_out(root: Path, path: Path, key: str) -> None:
     if "snapshots" in home.parts:
         cache = Path(*home.parts[: home.parts.index("snapshots")])
         home = cache if (cache / "blobs").is_dir() else home
-    if not path.resolve().is_relative_to(home):
+    # Not Path.resolve, which takes a link that leads to itself for an error of the program until Python 3.13.
+    if not Path(os.path.realpath(path)).is_relative_to(home):
         raise ValueError(f"{key}: a symbolic link leads out of {root}; put the file itself there")
 
 
@@ -155,6 +157,6 @@ def _lists_of_numbers(value: object, key: str) -> Sequence[Coordinates]:
     return value
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Tell whether a value of JSON is a number that can be a coordinate."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST

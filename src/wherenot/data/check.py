@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from wherenot.data.samples import Dataset, Rejected, Sample
+from wherenot.data.checked import OnBad
+from wherenot.data.samples import DataError, Dataset, Rejected, Sample
 from wherenot.priors import Prior
 
 
@@ -95,7 +96,7 @@ def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None)
     for sample in dataset.samples:
         try:
             key, prior = content_hash(sample), sample.read_prior()
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             bad.append(Rejected(sample.id, str(error)))
         else:
             hashed.append((key, sample))
@@ -108,6 +109,46 @@ def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None)
         for split, seen in kinds.items()
     )
     return Findings(counts, tuple(bad), left_out, _duplicates(hashed))
+
+
+def readable(
+    dataset: Dataset, splits: Collection[str], on_bad: OnBad, on_sample: Callable[[], None] | None = None
+) -> Dataset:
+    """Read every image and prior of some splits once, so that none is found to be bad in the middle of long work.
+
+    Args:
+        dataset: Any.
+        splits: Those that will be read.
+        on_bad: Whether a sample that cannot be read is an error, the first one, or left out and listed in `rejected`.
+        on_sample: Called after each sample, for a progress bar.
+
+    Returns:
+        The data set without what cannot be read.
+
+    Raises:
+        DataError: With `on_bad` "error" if a sample cannot be read; if none can be, always.
+
+    Example:
+        >>> from wherenot.data import decoy
+        >>> len(readable(decoy(num_train=10, num_validation=5, num_test=5), ["train"], "skip"))
+        30
+    """
+    bad: dict[str, Rejected] = {}
+    for sample in dataset.samples:
+        if sample.split not in splits:
+            continue
+        try:
+            sample.read_image()
+            sample.read_prior()
+        except (OSError, ValueError) as error:
+            bad[sample.id] = Rejected(sample.id, str(error))
+            if on_bad == "error" or len(bad) == len(dataset):
+                remedy = "Correct it, or leave out --strict to go on without it."
+                raise DataError.listing(f"readable: {dataset.name}", [bad[sample.id].reason], remedy) from error
+        if on_sample is not None:
+            on_sample()
+    samples = tuple(sample for sample in dataset.samples if sample.id not in bad)
+    return replace(dataset, samples=samples, rejected=(*dataset.rejected, *bad.values()))
 
 
 def duplicates_across_splits(dataset: Dataset) -> tuple[Duplicate, ...]:

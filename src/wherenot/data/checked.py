@@ -113,6 +113,14 @@ def checked_dataset(
     return Dataset(name, tuple(classes), samples, bad + tuple(outside))
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; one whose name is too long, or whose folder may not be read, is not."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def is_text(name: str) -> str:
     """Return a name if it is all characters; file systems allow others.
 

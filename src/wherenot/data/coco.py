@@ -24,7 +24,16 @@ import torch
 
 from wherenot import rasters
 from wherenot.data.annotations import inner_path, is_number, refuse_way_out
-from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, existing_folder, parse_json, read_text
+from wherenot.data.checked import (
+    OnBad,
+    Problems,
+    checked_dataset,
+    checked_sample,
+    existing_folder,
+    is_file,
+    parse_json,
+    read_text,
+)
 from wherenot.data.samples import DataError, Dataset, Rejected, Sample
 from wherenot.priors import Prior
 
@@ -123,17 +132,10 @@ def _images_folder(file: Path, content: Mapping[str, Any]) -> Path:
     places = [root / split, root / "images" / split, root / "images", file.parent / "images", file.parent]
     names = [name for row in content["images"][:1] if isinstance(name := row.get("file_name"), str)]
     for place in places:
-        if all(_is_file(place / name) for name in names) and place.is_dir():
+        if all(is_file(place / name) for name in names) and place.is_dir():
             return place
     # The first image may be the only one that is missing.
     return next((place for place in places[:3] if place.is_dir()), places[0])
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long
-        return False
 
 
 def _plain(value: Any) -> Any:

@@ -32,7 +32,16 @@ import numpy as np
 from PIL import Image
 
 from wherenot.data.annotations import KEYS, MASK_KEYS, inner_path, is_lookalike, read_prior, refuse_way_out
-from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, existing_folder, is_text, parse_json, read_text
+from wherenot.data.checked import (
+    OnBad,
+    Problems,
+    checked_dataset,
+    checked_sample,
+    existing_folder,
+    is_text,
+    parse_json,
+    read_text,
+)
 from wherenot.data.samples import DataError, Dataset, GuiSample, ImageTextSample, Rejected, Sample
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from wherenot.data.annotations import inner_path
-from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, read_text
+from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, is_file, read_text
 from wherenot.data.folder import IMAGE_SUFFIXES, SPLIT_ALIASES, SPLIT_FOLDER, new_folder, write_new
 from wherenot.data.pictures import read_mask
 from wherenot.data.samples import DataError, Dataset, GuiSample, ImageTextSample, Rejected, Sample
@@ -215,7 +215,7 @@ def _columns(text: str, root: Path) -> tuple[str, str, str]:
         if _has(IMAGE_SUFFIXES, text[:start]) and _has(MASK_SUFFIXES, text[stop:later])
     ]
     if len(cuts) > 1:  # spaces in the paths: the cut whose files are there
-        cuts = [cut for cut in cuts if (root / cut[0]).is_file() and (root / cut[1]).is_file()]
+        cuts = [cut for cut in cuts if is_file(root / cut[0]) and is_file(root / cut[1])]
     if len(cuts) != 1:
         raise ValueError(f"{text!r} cannot be parted into image, mask and class; part the columns by tabs")
     return cuts[0]

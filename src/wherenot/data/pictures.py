@@ -1,4 +1,4 @@
-"""Reads files of pixels that may hold anything: what cannot be read, or would be too large, is an error that names it."""
+"""Reads files of pixels that may hold anything: what cannot be read, or is too large, is an error that names it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from wherenot.data.samples import DataError
 
-# Whatever a file is called, Pillow looks at what it holds, and has others run programs (Ghostscript for EPS) to read it.
+# Whatever a file is called, Pillow goes by what it holds, and for some formats runs programs (Ghostscript for EPS).
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 ORIENTATION = 0x0112  # EXIF; 5 to 8 are turned by a quarter
 

@@ -12,7 +12,6 @@ from PIL import Image
 
 from wherenot.priors import Prior
 
-
 # Control characters, those that turn the direction of what follows, and halves of characters.
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONGEST = 2000

@@ -105,10 +105,12 @@ def read_photograph(path: Path) -> Image.Image:
     """
     from PIL import ImageOps
 
+    from wherenot.data.pictures import opened
+
     if not path.is_file():
         raise ValueError(f"read_photograph: {path} does not exist or is not a file.")
     try:
-        with Image.open(path) as image:
+        with opened(path, "cannot be read as an image") as image:
             return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"read_photograph: {path} cannot be read as an image ({error}).") from error
+    except ValueError as error:
+        raise ValueError(f"read_photograph: {error}.") from error

@@ -161,7 +161,7 @@ def write_report(run_paths: Sequence[str | Path], out: Path, *, gallery: int = 1
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(page, encoding="utf-8")
+        part.write_text(page, encoding="utf-8", errors="backslashreplace")  # a name may be no UTF-8
         part.replace(out)
     except OSError as error:
         raise type(error)(f"write_report: cannot write {out}: {error.strerror or error}") from error

@@ -24,6 +24,7 @@ from wherenot.methods import Method, Preparing
 from wherenot.methods.map_penalty import MapPenalty
 from wherenot.models import Classifier, build_classifier, train_only
 from wherenot.region_cache import CachedPartition, default_cache
+from wherenot.rejected import write_rejected
 from wherenot.run import RunFolder
 from wherenot.train.config import TrainConfig, config_dict
 from wherenot.train.history import Epoch, History, read_steps
@@ -62,6 +63,7 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
         "train", config.title, config_dict(config), model=config.model, data=config.data, seed=config.seed,
         rejected=[vars(rejected) for rejected in dataset.rejected],
     )  # fmt: skip
+    write_rejected(folder.path, [vars(rejected) for rejected in dataset.rejected])
     if (folder.read("metrics.json") or {}).get("finished"):
         return folder.path
     model = TaskModel(

@@ -44,7 +44,7 @@ class Compact:
 
 
 def strict_json(text: str) -> Any:
-    """Parse JSON that names no key twice and holds no NaN or infinity; a ValueError says what is wrong (`parse_json`)."""
+    """Parse JSON that names no key twice and holds no NaN or infinity; else a ValueError, as of `parse_json`."""
     return parse_json(text, object_pairs_hook=_different, parse_constant=_no_number)
 
 

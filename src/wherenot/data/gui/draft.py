@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from wherenot import rasters
-from wherenot.data.checked import OnBad, Problems, checked_dataset, read_text
+from wherenot.data.checked import OnBad, Problems, checked_dataset, is_file, read_text
 from wherenot.data.folder import SPLIT_ALIASES
 from wherenot.data.gui.compact import SCALE, Compact, read_compact, strict_json
 from wherenot.data.gui.elements import Box, target_prior
@@ -217,14 +217,7 @@ def find_image(file: Path, name: str, folders: Sequence[str] = (".",)) -> Path:
         The first that exists; if none does, where it should lie.
     """
     places = [around / folder / name for around in list(file.parents)[:4] for folder in folders]
-    return next((place for place in places if _is_file(place)), places[0])
-
-
-def _is_file(place: Path) -> bool:
-    try:
-        return place.is_file()
-    except OSError:  # a name that is too long, or a folder that may not be read; reading it will say so
-        return False
+    return next((place for place in places if is_file(place)), places[0])
 
 
 def _itself(entry: Any) -> Any:

@@ -21,6 +21,7 @@ from wherenot.data import Dataset, GuiSample
 from wherenot.gui.penalties import AgentMethod
 from wherenot.models.vlm import VisionLanguageModel, load_vlm
 from wherenot.progress import progress_bar
+from wherenot.rejected import write_rejected
 from wherenot.run import RunFolder
 from wherenot.train.agents.arguments import shared_arguments, weight_type
 from wherenot.train.agents.collating import KEPT_BYTES, AgentCollator
@@ -68,6 +69,7 @@ def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None 
             "train", config.title, config_dict(config), model=config.model, data=config.data, seed=config.seed,
             rejected=[vars(rejected) for rejected in dataset.rejected],
         )  # fmt: skip
+        write_rejected(folder.path, [vars(rejected) for rejected in dataset.rejected])
     state.wait_for_everyone()
     if (folder.read("metrics.json") or {}).get("finished"):
         return folder.path
