@@ -13,6 +13,7 @@ import torch
 from jaxtyping import UInt8
 
 from wherenot.data import Dataset, Sample
+from wherenot.data.samples import printable
 from wherenot.evidence import Evidence
 from wherenot.metrics import (
     area_axis,
@@ -155,7 +156,8 @@ def run_audit(
         return folder.path
     for start in range(0, len(left), at_once):
         batch = left[start : start + at_once]
-        records = zip(batch, auditor.records(batch, plan), strict=True)
+        made = [{**each, "error": each["error"] and printable(each["error"])} for each in auditor.records(batch, plan)]
+        records = zip(batch, made, strict=True)
         folder.append("records.jsonl", *({**each, "searched": plan.is_searched(sample)} for sample, each in records))
         if on_images is not None:
             on_images(len(samples) - len(left) + start + len(batch), len(samples))

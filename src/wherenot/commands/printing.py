@@ -52,5 +52,6 @@ def say_failed(records: Sequence[tuple[str, str]], where: Path) -> None:
     for id, reason in records[:3]:
         console.print(f"failed: {printable(id)}: {printable(reason)}", soft_wrap=True, markup=False, highlight=False)
     if records:
-        line = f"{len(records)} samples failed and count as missing, {where} names all."
+        count = "1 sample failed and counts" if len(records) == 1 else f"{len(records)} samples failed and count"
+        line = f"{count} as missing, {where} names all."
         console.print(line, style="bold red", soft_wrap=True, markup=False, highlight=False)
