@@ -97,6 +97,7 @@ def main(count: int, first: int = 0) -> int:
                     where = format, type(error).__name__, place.filename, place.lineno
                     crashes.setdefault(where, (seed, str(error)[:200]))
                 signal.alarm(0)
+            print(f"{format}: {sum(outcomes.values())} so far", flush=True)
     print(f"{sum(outcomes.values())} executions in {time.monotonic() - start:.0f} s: {dict(outcomes)}")
     for where, (seed, said) in crashes.items():
         print(f"CRASH {where}, seed {seed}: {said}")

@@ -135,7 +135,7 @@ def test_convert_writes_the_native_folder(tmp_path, typed, spec):
 def test_convert_names_what_it_leaves_out(tmp_path, typed):
     root = layouts.make_lists(tmp_path / "lists")
     np.save(root / "masks" / "train 0 0.npy", np.zeros((64, 64)))
-    complaint = typed("data", "convert", f"list:{root}", tmp_path / "native", expect=1)
+    complaint = typed("data", "convert", f"list:{root}", tmp_path / "native", "--strict", expect=1)
     assert "train 0 0.npy: zero everywhere, an empty prior" in complaint
     assert not (tmp_path / "native").exists()
     printed = typed("data", "convert", f"list:{root}", tmp_path / "native")

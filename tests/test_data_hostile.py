@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fuzz_data import Bench
-from hostile import CORPUS, MAKERS, SIZE, make_coco, make_folder, make_gui, make_voc
+from hostile import CORPUS, MAKERS, SIZE, make_coco, make_folder, make_gui, make_list, make_voc
 from photo_folder import refused, save_image, save_lines
 from wherenot.data import DataError, Rejected, load_dataset, read_coco, read_folder, read_lists, read_voc
 from wherenot.data.pictures import image_size, read_mask
@@ -247,6 +247,18 @@ def test_lines_of_lists_take_time_in_proportion(tmp_path):
     with pytest.raises(DataError, match="20000 spaces, too many"):
         read_lists(tmp_path)
     assert time.process_time() - start < 5
+
+
+def test_a_name_that_is_too_long_leaves_the_others(tmp_path):
+    make_voc(tmp_path / "voc")
+    with (tmp_path / "voc" / "ImageSets" / "Main" / "train.txt").open("a") as file:
+        file.write("\n" + "a" * 3000)
+    assert len(read_voc(tmp_path / "voc", on_bad="skip")) == 2
+    root = tmp_path / "lists"
+    make_list(root)
+    with (root / "train.txt").open("a") as file:
+        file.write("\n" + " ".join(["a" * 300 + ".png"] * 5))
+    assert len(read_lists(root, on_bad="skip")) == 2
 
 
 BOXES = {"inverted": (9, 8, 2, 3), "nan": ("nan", 3, 9, 8), "infinite": (2, 3, "inf", 8), "outside": (2, 3, 90, 8)}

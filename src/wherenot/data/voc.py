@@ -27,7 +27,16 @@ import torch
 from jaxtyping import UInt8
 
 from wherenot import rasters
-from wherenot.data.checked import OnBad, Problems, checked_dataset, checked_sample, existing_folder, read_text, read_xml
+from wherenot.data.checked import (
+    OnBad,
+    Problems,
+    checked_dataset,
+    checked_sample,
+    existing_folder,
+    is_file,
+    read_text,
+    read_xml,
+)
 from wherenot.data.pictures import opened
 from wherenot.data.samples import DataError, Dataset, Rejected, Sample
 from wherenot.priors import Prior
@@ -186,7 +195,7 @@ def _objects(path: Path) -> tuple[_Object, ...]:
 def _image(root: Path, id: str) -> Path:
     jpg = root / "JPEGImages" / f"{id}.jpg"
     others = (jpg.with_suffix(suffix) for suffix in (".jpeg", ".png"))
-    return jpg if jpg.is_file() else next((file for file in others if file.is_file()), jpg)
+    return jpg if is_file(jpg) else next((file for file in others if is_file(file)), jpg)
 
 
 def _listed(root: Path, kind: str) -> dict[str, list[str]]:
