@@ -5,12 +5,16 @@ import os
 
 import numpy as np
 import pytest
+import torch
 
 from dataset_layouts import save
 from photo_folder import save_lines, save_mask
+from wherenot.audit import audit
 from wherenot.cli import main
 from wherenot.data import DataError, load_dataset
 from wherenot.data.check import readable
+from wherenot.masking import Normalization
+from wherenot.models import Classifier, Preprocess
 
 SECRET = "sk-very-secret-0123456789"
 VARIABLES = ("OPENAI_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY")
@@ -124,3 +128,25 @@ def test_training_and_audit_go_on_name_and_count(place, typed):
     kept = [path for path in place.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
     assert kept == []
     assert os.environ["HF_TOKEN"] == SECRET  # it was there to be written
+
+
+def test_one_class_is_refused_before_anything_is_done(tmp_path, typed, monkeypatch):
+    """It was trained on, and the audit of what came of it ended in the middle."""
+    for split in ("train", "validation", "test"):
+        save(tmp_path / "one" / split / "cat" / "1.png", np.zeros((32, 32, 3), dtype=np.uint8))
+    (tmp_path / "run.yaml").write_text("data: one\nmethod: {name: finetune}\n")
+    monkeypatch.chdir(tmp_path)
+    assert "one has one class, 'cat'" in typed("train", "run.yaml", "--out", "a", expect=1)
+    network = Classifier(
+        torch.nn.Flatten(), Preprocess(height=8, width=8, normalization=Normalization()), ["cat"], "toy"
+    )
+    with pytest.raises(ValueError, match="one has one class, 'cat'"):
+        audit(network, load_dataset("one"), tmp_path / "b", name="a", model="a")
+    assert not (tmp_path / "b").exists()
+
+
+def test_classes_that_the_model_never_saw_are_named(tmp_path, typed, place, monkeypatch):
+    save(tmp_path / "more" / "test" / "c" / "1.png", np.zeros((32, 32, 3), dtype=np.uint8))
+    typed("train", "run.yaml", "--out", "runs/a")
+    said = typed("audit", "--model", "runs/a", "--data", str(tmp_path / "more"), "--out", "runs/c", expect=1)
+    assert "the data has the classes c, the model a, b" in said

@@ -76,7 +76,7 @@ def audit(
         The run folder.
 
     Raises:
-        ValueError: If the classes of data and model differ, the data asks questions, a split does not exist, or the
+        ValueError: If the classes of data and model differ or are only one, the data asks questions, a split does not exist, or the
             folder cannot be used.
     """
     if any(isinstance(sample, ImageTextSample) for sample in dataset.samples):
@@ -89,6 +89,8 @@ def audit(
             f"audit: the data has the classes {_some(dataset.classes)}, the model {_some(classifier.classes)}; "
             "labels would mean different things. Train on this data first, or rename the classes."
         )
+    if len(dataset.classes) < 2:
+        raise ValueError(f"audit: {dataset.name} has one class, {dataset.classes[0]!r}; every answer would be right.")
     return run_audit(
         _Auditor(classifier, config), dataset, out, config, name=name, model=model, at_once=config.batch_size,
         on_images=on_images, classes=list(dataset.classes),

@@ -25,7 +25,7 @@ def training_data(config: TrainConfig, dataset: Dataset | None = None) -> Datase
         dataset: The data, if already read; None reads ``config.data``.
 
     Raises:
-        ValueError: If the data cannot be read, ask questions, or have no train split.
+        ValueError: If the data cannot be read, ask questions, have one class only, or no train split.
 
     Example:
         >>> data = training_data(TrainConfig(data="decoy", images_per_split=50))
@@ -35,6 +35,10 @@ def training_data(config: TrainConfig, dataset: Dataset | None = None) -> Datase
     dataset = load_dataset(config.data, seed=config.seed) if dataset is None else dataset
     if any(isinstance(sample, ImageTextSample) for sample in dataset.samples):
         raise DataError(f"training_data: {config.data} asks questions; a classifier would learn to answer unasked.")
+    if len(dataset.classes) < 2:
+        raise DataError(
+            f"training_data: {config.data} has one class, {dataset.classes[0]!r}; there is nothing to tell."
+        )
     if "train" not in dataset.splits:
         raise DataError(f"training_data: {config.data} has no train split, only {', '.join(dataset.splits)}.")
     if config.images_per_split is not None:
