@@ -76,8 +76,8 @@ def audit(
         The run folder.
 
     Raises:
-        ValueError: If the classes of data and model differ or are only one, the data asks questions, a split does not exist, or the
-            folder cannot be used.
+        ValueError: If the classes of data and model differ or are only one, the data asks questions, a split does not
+            exist, or the folder cannot be used.
     """
     if any(isinstance(sample, ImageTextSample) for sample in dataset.samples):
         raise ValueError(
