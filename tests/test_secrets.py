@@ -96,6 +96,7 @@ def test_only_the_endpoint_reads_keys():
         for match in re.findall(r'environ(?:\.get\(|\[)"?([\w.]+)', (SOURCE / path).read_text())
     }
     assert found == {
+        ("doctor.py", "CHROMIUM"),
         ("gui/screens/render.py", "CHROMIUM"),
         ("region_cache.py", "WHERENOT_CACHE"),
         ("region_cache.py", "XDG_CACHE_HOME"),

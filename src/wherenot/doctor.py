@@ -22,7 +22,6 @@ _USES = {
     "": "attribution, audits and reports of your own torch models",
     "hf": "training, and classifiers from transformers",
     "mllm": "vision-language models and GUI agents",
-    "coco": "COCO data with run-length masks",
     "timm": "classifiers from timm",
     "opencv": "regions as the authors cut them (opencv-slico, seeds)",
     "screens": "rendering click tasks (wherenot screens)",
