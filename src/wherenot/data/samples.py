@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
@@ -146,7 +146,7 @@ class GuiSample(ImageTextSample):
     thought: str | None = None
     elements: Callable[[], tuple[UiElement, ...]] = no_elements
     kind: str | None = None
-    screenshot: str | None = None
+    screenshot: str | None = field(default=None, compare=False)  # the same tasks may lie elsewhere
 
 
 @dataclass(frozen=True)
