@@ -17,8 +17,8 @@ from wherenot.data import UiElement
 from wherenot.gui import FAULTS
 from wherenot.gui import clicks as gui_clicks
 from wherenot.report import clicks_figure, failures_figure, load_run, thinking_figure
-from wherenot.report.runs import load_evidence
 from wherenot.report.spoken import Word, read_words
+from wherenot.report.stored import load_evidence
 from wherenot.report.tiles import SCREEN_PX, boxes_path, draw_tile
 from wherenot.report.wording import base_metric, group_of, is_detail, is_share, kind_of, meaning, number
 from wherenot.summary import metric_rows

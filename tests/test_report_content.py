@@ -9,7 +9,7 @@ import pytest
 from report_runs import failed, record, row, write_evidence, write_run
 from wherenot.report import build_content, load_run
 from wherenot.report.columns import group_runs
-from wherenot.report.runs import load_evidence
+from wherenot.report.stored import load_evidence
 
 
 def content_of(*folders, gallery=12):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from report_runs import failed, record, row, write_evidence, write_run
 from wherenot.report import build_content, evidence_figure, load_run, png_bytes, render_html, write_report
-from wherenot.report.runs import load_evidence
+from wherenot.report.stored import load_evidence
 from wherenot.report.tiles import SIDE_PX, draw_tile, evidence_colormap, outline_path, outline_segments
 
 DASH = "\N{EN DASH}"

@@ -101,6 +101,16 @@ def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:5]) + (f", ... ({len(names)})" if len(names) > 5 else "")
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A sample as the model sees it, and which part of the original image that is."""
+
+    sample: Sample
+    image: Tensor
+    prior: Prior | None
+    view: tuple[float, float, float, float]
+
+
 class _Auditor:
     """Makes the records of a batch of samples."""
 
@@ -109,25 +119,27 @@ class _Auditor:
         self._config = config
 
     def records(self, samples: list[Sample], plan: Plan, /) -> list[dict[str, Any]]:
-        read: list[tuple[Sample, Tensor, Prior | None]] = []
+        read: list[_Read] = []
         records: dict[int, dict[str, Any]] = {}
         for sample in samples:
             try:
-                image = self._classifier.preprocess(sample.read_image())
+                original = sample.read_image()
+                image = self._classifier.preprocess(original)
+                view = self._classifier.preprocess.view(original.height, original.width)
                 prior = sample.read_prior()
                 prior = None if prior is None else self._classifier.preprocess.prior(prior)
             except (DataError, OSError, ValueError) as error:
                 records[plan.number(sample)] = {**_facts(sample), "error": str(error)}
             else:
-                read.append((sample, image, prior))
+                read.append(_Read(sample, image, prior, view))
         if read:
-            images = torch.stack([image for _, image, _ in read])
+            images = torch.stack([each.image for each in read])
             answers = self._answers(images)
-            changed = self._changed(images, [plan.number(sample) for sample, _, _ in read])
-            for row, (sample, _, _) in enumerate(read):
-                right = {how: bool(predicted[row] == sample.label) for how, predicted in changed.items()}
-                records[plan.number(sample)] = _answer_record(sample, answers[row], right, self._config)
-            wanted = [row for row, (sample, _, _) in enumerate(read) if plan.is_searched(sample)]
+            changed = self._changed(images, [plan.number(each.sample) for each in read])
+            for row, each in enumerate(read):
+                right = {how: bool(predicted[row] == each.sample.label) for how, predicted in changed.items()}
+                records[plan.number(each.sample)] = _answer_record(each.sample, answers[row], right, self._config)
+            wanted = [row for row, each in enumerate(read) if plan.is_searched(each.sample)]
             if wanted:
                 self._explain([read[row] for row in wanted], images[wanted], answers[wanted], records, plan)
         return [records[plan.number(sample)] for sample in samples]
@@ -155,14 +167,14 @@ class _Auditor:
 
     def _explain(
         self,
-        read: list[tuple[Sample, Tensor, Prior | None]],
+        read: list[_Read],
         images: Tensor,
         answers: Tensor,
         records: dict[int, dict[str, Any]],
         plan: Plan,
     ) -> None:
         """Search the evidence for the true label and for the predicted one, with shared forwards."""
-        labels = torch.tensor([sample.label for sample, _, _ in read])
+        labels = torch.tensor([each.sample.label for each in read])
         found = explain(
             self._classifier,
             images,
@@ -174,15 +186,15 @@ class _Auditor:
             chunk=None,  # the same on every machine and every time, so that an audit can be repeated
         )
         pixels = uint8_pixels(images, self._classifier.normalization)
-        for row, (sample, _, prior) in enumerate(read):
-            record = records[plan.number(sample)]
+        for row, each in enumerate(read):
+            record = records[plan.number(each.sample)]
             true, predicted = found[2 * row : 2 * row + 2]
-            record["true"] = measures(true, prior)
+            record["true"] = measures(true, each.prior)
             record["predicted_evidence"] = (
-                record["true"] if predicted.target == true.target else measures(predicted, prior)
+                record["true"] if predicted.target == true.target else measures(predicted, each.prior)
             )
-            record["evidence_file"] = plan.picture(sample)
-            save_picture(plan.folder / record["evidence_file"], pixels[row], true, prior)
+            record["evidence_file"] = plan.picture(each.sample)
+            save_picture(plan.folder / record["evidence_file"], pixels[row], true, each.prior, view=each.view)
 
 
 def _facts(sample: Sample) -> dict[str, Any]:

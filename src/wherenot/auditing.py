@@ -227,8 +227,13 @@ def save_picture(
     prior: Prior | None,
     *,
     elements: Sequence[tuple[float, float, float, float]] = (),
+    view: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
 ) -> None:
-    """Keep what a report needs to draw one image, in one piece; of a screenshot the boxes of its elements, too."""
+    """Keep what a report needs to draw one image, in one piece; of a screenshot the boxes of its elements, too.
+
+    The curves start with nothing (insertion) and with everything (deletion) shown. `view` is the part of the original
+    image that the pixels show, ``(x0, y0, x1, y1)`` in fractions of its width and height.
+    """
     everywhere = np.ones(evidence.labels.shape, dtype=bool)
     allowed = prior.allowed.cpu().numpy() if prior is not None and prior.allowed is not None else everywhere
     forbidden = prior.forbidden.cpu().numpy() if prior is not None and prior.forbidden is not None else ~everywhere
@@ -240,6 +245,9 @@ def save_picture(
             map=evidence.map().astype(np.float32),
             labels=evidence.labels.astype(np.int32),
             order=evidence.order.astype(np.int32),
+            insertion=np.array([evidence.empty, *evidence.insertion], dtype=np.float32),
+            deletion=np.array([evidence.full, *evidence.deletion], dtype=np.float32),
+            view=np.array(view),
             top_region=evidence.top_region,
             allowed=allowed,
             forbidden=forbidden,

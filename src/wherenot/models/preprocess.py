@@ -98,6 +98,21 @@ class Preprocess:
         except ValueError:  # a prior that says nothing about what is left of the image
             return None
 
+    def view(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """What the model sees of an image, ``(x0, y0, x1, y1)`` in fractions of its width and height.
+
+        Args:
+            height: Height of the original image in pixels.
+            width: Width of the original image in pixels.
+
+        Example:
+            >>> Preprocess(height=4, width=4, short_side=4).view(height=4, width=8)
+            (0.25, 0.0, 0.75, 1.0)
+        """
+        high, wide = self._resized(height, width)
+        top, left = self._corner(high, wide)
+        return left / wide, top / high, (left + self.width) / wide, (top + self.height) / high
+
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         if self.short_side is None:
             return self.height, self.width

@@ -13,8 +13,8 @@ from wherenot.report.figures import png_bytes as png_bytes
 from wherenot.report.html import render_html as render_html
 from wherenot.report.html import write_report as write_report
 from wherenot.report.runs import Run as Run
-from wherenot.report.runs import load_evidence as load_evidence
 from wherenot.report.runs import load_run as load_run
+from wherenot.report.stored import load_evidence as load_evidence
 from wherenot.report.studies import Point as Point
 from wherenot.report.studies import Shown as Shown
 from wherenot.report.studies import evidence_grid as evidence_grid

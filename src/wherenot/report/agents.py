@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wherenot.generation_evidence import GenerationEvidence
-from wherenot.report.runs import Record, Run, load_evidence
+from wherenot.report.runs import Record, Run
+from wherenot.report.stored import load_evidence
 from wherenot.report.studies import Shown, evidence_grid
 
 if TYPE_CHECKING:

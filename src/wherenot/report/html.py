@@ -15,8 +15,9 @@ from wherenot.report import wording
 from wherenot.report.content import CONFIDENT, Content, Shown, build_content
 from wherenot.report.figures import FORBIDDEN_COLOR, PRIOR_COLOR, metric_figure, png_bytes
 from wherenot.report.provenance import run_label
-from wherenot.report.runs import load_evidence, load_run
+from wherenot.report.runs import load_run
 from wherenot.report.spoken import Word, read_words
+from wherenot.report.stored import load_evidence
 from wherenot.report.tiles import SCREEN_PX, SIDE_PX, Tile, css_gradient, data_uri, draw_tile, star_path
 
 _IDS_LISTED = 200

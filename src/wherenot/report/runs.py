@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool, Float, UInt8
 from pydantic import TypeAdapter, ValidationError
 
 from wherenot.report.wording import MISSING
@@ -161,27 +158,6 @@ class Run:
         return self.classes[label] if 0 <= label < len(self.classes) else f"class {label}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredEvidence:
-    """The arrays an audit kept for one image.
-
-    Attributes:
-        image: As the model saw it.
-        map: In [0, 1], 1 = strongest evidence.
-        top_region: True on the region the search took first.
-        allowed: True where evidence may lie; all True without a prior.
-        forbidden: True where a person said evidence may not lie.
-        elements: Of a screenshot, the boxes of what it consists of, xyxy in its pixels; empty where nobody said.
-    """
-
-    image: UInt8[np.ndarray, "H W 3"]
-    map: Float[np.ndarray, "H W"]
-    top_region: Bool[np.ndarray, "H W"]
-    allowed: Bool[np.ndarray, "H W"]
-    forbidden: Bool[np.ndarray, "H W"]
-    elements: Float[np.ndarray, "E 4"] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
-
-
 def load_run(path: str | Path) -> Run:
     """Read the run folder of a finished audit.
 
@@ -216,36 +192,6 @@ def load_run(path: str | Path) -> Run:
     records = _read_records(folder / "records.jsonl")
     with _errors_naming(folder / "run.json"):
         return TypeAdapter(Run).validate_python(about | {"path": folder, "metrics": metrics, "records": records})
-
-
-def load_evidence(path: Path) -> StoredEvidence:
-    """Read the arrays an audit kept for one image; pickled content is refused.
-
-    Args:
-        path: An `.npz` of a run's `evidence` folder.
-
-    Returns:
-        The arrays, on one grid.
-
-    Raises:
-        ValueError: If the file is missing, unreadable, or lacks an array; the message names the file.
-    """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            image = arrays["image"]
-            evidence_map = arrays["map"].astype(np.float32)
-            keeps = {name: arrays[name].astype(bool) for name in ("top_region", "allowed", "forbidden")}
-            elements = arrays["elements"] if "elements" in arrays else np.zeros((0, 4), np.float32)
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"load_evidence: cannot read {path}: {error}") from error
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"load_evidence: {path}: image is {image.dtype} {image.shape}, not uint8 [H, W, 3]")
-    for name, plane in {"map": evidence_map, **keeps}.items():
-        if plane.shape != image.shape[:2]:
-            raise ValueError(f"load_evidence: {path}: {name} has shape {plane.shape}, its image {image.shape[:2]}")
-    if elements.ndim != 2 or elements.shape[1] != 4 or elements.dtype.kind != "f":
-        raise ValueError(f"load_evidence: {path}: elements are {elements.dtype} {elements.shape}, not boxes [E, 4]")
-    return StoredEvidence(image=image, map=evidence_map, elements=elements, **keeps)
 
 
 def _read_json(path: Path) -> Any:

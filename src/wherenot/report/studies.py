@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wherenot.report.figures import MARKERS, ON_LIGHT, PRIOR_COLOR, draw_outline
-from wherenot.report.runs import StoredEvidence
+from wherenot.report.stored import StoredEvidence
 from wherenot.report.tiles import evidence_colormap
 from wherenot.report.wording import is_share
 

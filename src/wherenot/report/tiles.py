@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
-from wherenot.report.runs import StoredEvidence
+from wherenot.report.stored import StoredEvidence
 
 if TYPE_CHECKING:
     from matplotlib.colors import ListedColormap
