@@ -231,7 +231,7 @@ class TestPictures:
         tile = draw_tile(load_evidence(write_evidence(tmp_path / "x.npz", height=300, width=600)))
         assert (tile.width, tile.height) == (SIDE_PX, SIDE_PX // 2)
         assert decoded(tile.image).size == decoded(tile.evidence).size == (tile.width, tile.height)
-        assert tile.image.startswith("data:image/jpeg")
+        assert tile.image.startswith("data:image/webp")
         assert not tile.is_tiny
 
     def test_the_map_has_one_colour_scale(self, tmp_path):

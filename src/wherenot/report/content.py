@@ -213,7 +213,7 @@ def _gallery(columns: Sequence[Column], pointing: str | None, num_images: int) -
     anywhere = set.union(*pictured)
     order = list(dict.fromkeys(key for found in by_key for key in found))
     candidates = [key for key in order if key in (everywhere or anywhere)]
-    for key in _spread(candidates, num_images):
+    for key in spread(candidates, num_images):
         shown = [_shown(column, found.get(key), pointing) for column, found in zip(columns, by_key, strict=True)]
         present = next(cell for cell in shown if cell.record is not None)
         assert present.record is not None
@@ -227,8 +227,20 @@ def _gallery(columns: Sequence[Column], pointing: str | None, num_images: int) -
         )
 
 
-def _spread(keys: Sequence[tuple[str, str]], num_images: int) -> list[tuple[str, str]]:
-    """Take `num_images` keys: equally many per split as far as there are, at even distances within a split."""
+def spread(keys: Sequence[tuple[str, str]], num_images: int) -> list[tuple[str, str]]:
+    """Take `num_images` keys: equally many per split as far as there are, at even distances within a split.
+
+    Args:
+        keys: Split and id, in the order of the data.
+        num_images: At most so many.
+
+    Returns:
+        Some of the keys, in the same order.
+
+    Example:
+        >>> spread([("a", "1"), ("a", "2"), ("a", "3"), ("b", "1")], 3)
+        [('a', '1'), ('a', '3'), ('b', '1')]
+    """
     splits: dict[str, list[tuple[str, str]]] = {}
     for key in keys:
         splits.setdefault(key[0], []).append(key)
@@ -237,7 +249,8 @@ def _spread(keys: Sequence[tuple[str, str]], num_images: int) -> list[tuple[str,
         quota = min(len(members), (num_images - len(chosen)) // (len(splits) - index))
         places = np.linspace(0, len(members) - 1, quota).round().astype(int)
         chosen += [members[place] for place in places]
-    return sorted(chosen, key=keys.index)
+    places = {key: place for place, key in enumerate(keys)}
+    return sorted(chosen, key=places.__getitem__)
 
 
 def _offenders(column: Column, pointing: str) -> Offenders:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from wherenot.gui.replies import FAULTS
 from wherenot.report import wording
@@ -16,6 +19,7 @@ from wherenot.report.content import CONFIDENT, Content, Shown, build_content
 from wherenot.report.figures import FORBIDDEN_COLOR, PRIOR_COLOR, metric_figure, png_bytes
 from wherenot.report.provenance import run_label
 from wherenot.report.runs import load_run
+from wherenot.report.samples import sample_data
 from wherenot.report.spoken import Word, read_words
 from wherenot.report.stored import load_evidence
 from wherenot.report.tiles import SCREEN_PX, SIDE_PX, Tile, css_gradient, data_uri, draw_tile, star_path
@@ -91,10 +95,11 @@ class _Pictures:
 
 
 def render_html(content: Content) -> str:
-    """Lay out a report as one page that needs nothing else: no network, no script, no other file.
+    """Lay out a report as one page that needs nothing else: no network, no other file.
 
     Names and messages from the runs are escaped. Evidence files are read now; one that cannot be read leaves a note
-    in its place.
+    in its place. The page has one script, which the page's own policy names by its hash, so that no other runs;
+    without it the samples cannot be filtered, opened and marked, and the rest is the same.
 
     Args:
         content: From `build_content`.
@@ -119,11 +124,16 @@ def render_html(content: Content) -> str:
     pictures = _Pictures()
     gallery = [(row, [pictures(cell) for cell in row.cells]) for row in content.gallery]
     offenders = [(found, [pictures(cell) for cell in found.shown]) for found in content.offenders]
+    samples = sample_data(content)
+    script = Markup(environment.get_template("script/page.js.j2").render()) if samples.samples else Markup("")
     return environment.get_template("report.html.j2").render(
         content=content,
         gallery=gallery,
         offenders=offenders,
         pictures=pictures,
+        samples=samples,
+        script=script,
+        script_hash=_hash(script),
         panels=list(_panels(content)),
         gradient=css_gradient(),
         prior_color=PRIOR_COLOR,
@@ -191,6 +201,11 @@ def _panels(content: Content) -> Iterator[_Panel]:
             for split, row in cells.items()
         )
         yield _Panel(metric=metric, light=light, dark=dark, alt=f"{metric} with intervals. {values}")
+
+
+def _hash(script: str) -> str:
+    """Name a script as a content security policy does."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"
 
 
 def _span(counts: Sequence[int]) -> str:

@@ -65,7 +65,7 @@ def draw_tile(stored: StoredEvidence, side: int = SIDE_PX) -> Tile:
         side: In pixels; `SCREEN_PX` for screenshots, whose words should stay legible.
 
     Returns:
-        The layers. Images up to `TINY_PX` are stored without loss, larger ones as JPEG.
+        The layers. Images up to `TINY_PX` are stored without loss, larger ones as WebP.
     """
     height, width = stored.map.shape
     scale = min(1.0, side / max(height, width))
@@ -74,11 +74,11 @@ def draw_tile(stored: StoredEvidence, side: int = SIDE_PX) -> Tile:
     return Tile(
         width=size[0],
         height=size[1],
-        image=_image_uri(stored.image, size, lossless=is_tiny),
+        image=image_uri(stored.image, size, lossless=is_tiny),
         evidence=_map_uri(stored.map, size),
-        prior=outline_path(_resized(stored.allowed, size)),
-        forbidden=outline_path(_resized(stored.forbidden, size)),
-        top_region=outline_path(_resized(stored.top_region, size)),
+        prior=outline_path(resized(stored.allowed, size)),
+        forbidden=outline_path(resized(stored.forbidden, size)),
+        top_region=outline_path(resized(stored.top_region, size)),
         elements=boxes_path(stored.elements * np.float32(scale)),
         is_tiny=is_tiny,
     )
@@ -185,7 +185,7 @@ def css_gradient() -> str:
     Returns:
         A value for `background-image`.
     """
-    stops = _color_table()[:: _COLORS // 16]
+    stops = color_table()[:: _COLORS // 16]
     colors = [f"rgba({r},{g},{b},{a / 255:.2f})" for r, g, b, a in stops.tolist()]
     return f"linear-gradient(to right,{','.join(colors)})"
 
@@ -215,8 +215,17 @@ def _runs_along_rows(edge: Bool[np.ndarray, "rows columns"]) -> Int[np.ndarray, 
     return np.stack([starts, rows, ends, rows], axis=1)
 
 
-def _image_uri(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int], *, lossless: bool) -> str:
-    """Encode an image at the tile's size."""
+def image_uri(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int], *, lossless: bool) -> str:
+    """Encode an image at a size, as PNG if nothing may be lost, or else as WebP.
+
+    Args:
+        image: RGB.
+        size: Width and height.
+        lossless: Whether every pixel must stay as it is.
+
+    Returns:
+        A `data:` URI.
+    """
     picture = Image.fromarray(np.ascontiguousarray(image))
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
@@ -224,28 +233,40 @@ def _image_uri(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int], *, loss
     if lossless:
         picture.save(buffer, "PNG", optimize=True)
         return data_uri(buffer.getvalue(), "image/png")
-    picture.save(buffer, "JPEG", quality=86, optimize=True)
-    return data_uri(buffer.getvalue(), "image/jpeg")
+    picture.save(buffer, "WEBP", quality=82, method=4)
+    return data_uri(buffer.getvalue(), "image/webp")
 
 
 def _map_uri(values: Float[np.ndarray, "H W"], size: tuple[int, int]) -> str:
     """Encode a map with the shared colour scale; values outside [0, 1] are clipped, NaN counts as 0."""
     levels = np.rint(np.clip(np.nan_to_num(values), 0, 1) * (_COLORS - 1)).astype(np.uint8)
     picture = Image.fromarray(levels).resize(size, Image.Resampling.NEAREST)
-    colors = _color_table()
+    colors = color_table()
     picture.putpalette(colors[:, :3].tobytes())
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True, transparency=colors[:, 3].tobytes())
     return data_uri(buffer.getvalue(), "image/png")
 
 
-def _color_table() -> UInt8[np.ndarray, "colors 4"]:
-    """Return the colour scale as RGBA bytes."""
+def color_table() -> UInt8[np.ndarray, "colors 4"]:
+    """Return the colour scale as bytes, from no evidence to the strongest.
+
+    Returns:
+        Red, green, blue and opacity of each step.
+    """
     return np.rint(255 * np.asarray(evidence_colormap()(np.arange(_COLORS)))).astype(np.uint8)
 
 
-def _resized(inside: Bool[np.ndarray, "H W"], size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    """Bring an area to the tile's size."""
+def resized(inside: Bool[np.ndarray, "H W"], size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+    """Bring an area to another size by nearest neighbour.
+
+    Args:
+        inside: True on the area.
+        size: Width and height.
+
+    Returns:
+        The area at that size; the same array if it has it already.
+    """
     if inside.shape == size[::-1]:
         return inside
     return np.asarray(Image.fromarray(inside).resize(size, Image.Resampling.NEAREST))
