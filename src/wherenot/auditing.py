@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from wherenot.data import Dataset, Sample
+from wherenot.data import Dataset, Sample, read_feedback, with_feedback
 from wherenot.data.samples import printable
 from wherenot.evidence import Evidence
 from wherenot.metrics import (
@@ -49,6 +49,8 @@ class AuditSettings:
     """How the order is found, a name of `wherenot.search.SEARCHES`."""
     max_regions: int | None = None
     """Regions that are ordered, strongest first; None: all. Fewer cost less, insertion and deletion stay unknown."""
+    feedback: str | None = None
+    """Marks made in a report (feedback.jsonl): what evidence must not lie on, and what it may; they are priors."""
     seed: int = 0
     """Of the drawn images, the bootstrap, and whatever else an audit draws."""
 
@@ -136,6 +138,8 @@ def run_audit(
     Raises:
         ValueError: If a split does not exist, or the folder cannot be used.
     """
+    if config.feedback is not None:
+        dataset = with_feedback(dataset, read_feedback(config.feedback))
     folder = RunFolder(out)
     splits = config.splits or default_splits(dataset)
     samples = [sample for split in splits for sample in dataset.split(split).samples]

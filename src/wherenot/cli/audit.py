@@ -49,6 +49,8 @@ class Audit:
     max_regions: int | None = None
     """Regions that are ordered, strongest first; left out, all. Pointing games need one or two; insertion and deletion
     need all, and are left out otherwise."""
+    feedback: Path | None = None
+    """Marks made in a report and downloaded there (docs/report.md): what evidence must not lie on, and what it may."""
     tokens: str | None = None
     """Answers: which of their tokens are explained, as for explain; left out, those that each question names."""
     elements: bool = False

@@ -24,12 +24,15 @@ class Train:
       wherenot train decoy.yaml
       wherenot train decoy.yaml --set.method.name log --set.method.weight 2 --set.seed 1 --out runs/log-1
       wherenot train paper/vit --set.data photos/
+      wherenot train decoy.yaml --set.method.name wherenot --feedback feedback.jsonl
     """
 
     config: Positional[Path]
     """YAML file with the configuration, or a recipe (docs/models.md lists them); it comes right after the command."""
     set: TrainConfig = field(default_factory=TrainConfig)
     """Changes to the configuration."""
+    feedback: Path | None = None
+    """Marks made in a report on training images (docs/report.md): what evidence must not lie on, and what it may."""
     strict: bool = False
     """Stop at a sample that cannot be used; else training goes on without it, and names it in rejected.jsonl. Every
     image is read once before the first step."""

@@ -38,6 +38,7 @@ def run_audit(command: cli.Audit) -> None:
     shared: dict[str, Any] = {
         "splits": command.splits, "max_images": command.max_images, "partition": command.partition,
         "search": command.search, "max_regions": command.max_regions, "seed": command.seed,
+        "feedback": None if command.feedback is None else str(command.feedback),
     }  # fmt: skip
     if any(isinstance(sample, ImageTextSample) for sample in dataset.samples):
         from wherenot.audit_answers import AnswerAuditConfig, audit_answers

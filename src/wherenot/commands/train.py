@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def run_train(command: cli.Train) -> None:
     """Train, warn of what looks wrong, and say where the model is."""
     from wherenot.train.training import train
 
-    config = command.set
+    config = command.set if command.feedback is None else replace(command.set, feedback=str(command.feedback))
     folder = command.out or Path("runs") / f"{config.title}-{config.seed}"
     out = train(config, folder, dataset=_data(config.data, config.seed, folder, strict=command.strict))
     warn(config.title, read_warnings(out))

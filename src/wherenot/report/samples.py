@@ -215,7 +215,7 @@ def _ranked(stored: StoredEvidence, regions: StoredRegions, labels: Int[np.ndarr
     }
 
 
-def _curve(values: Float[np.ndarray, " R+1"] | None) -> list[float] | None:
+def _curve(values: Float[np.ndarray, " P"] | None) -> list[float] | None:
     return None if values is None or not np.isfinite(values).all() else np.round(values.astype(float), 4).tolist()
 
 

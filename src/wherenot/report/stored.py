@@ -25,8 +25,8 @@ class StoredRegions:
 
     labels: Int[np.ndarray, "H W"]
     order: Int[np.ndarray, " R"]
-    insertion: Float[np.ndarray, " R+1"] | None = None
-    deletion: Float[np.ndarray, " R+1"] | None = None
+    insertion: Float[np.ndarray, " P"] | None = None
+    deletion: Float[np.ndarray, " P"] | None = None
     view: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
 

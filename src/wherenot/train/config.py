@@ -138,6 +138,8 @@ class TrainConfig:
     as in the paper."""
     name: str | None = None
     """What tables and reports call this run; left out, the method's name."""
+    feedback: str | None = None
+    """Marks made in a report (feedback.jsonl): what evidence must not lie on, and what it may; they are priors."""
     seed: int = 0
     """Of the weights, the order of images and whatever a method draws."""
     images_per_split: int | None = None

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
-from wherenot.data import DataError, Dataset, ImageTextSample, hold_out, limit, load_dataset
+from wherenot.data import (
+    DataError,
+    Dataset,
+    ImageTextSample,
+    hold_out,
+    limit,
+    load_dataset,
+    read_feedback,
+    with_feedback,
+)
 from wherenot.masking import Normalization
 from wherenot.methods import PRESETS, BackgroundSwap, BoxGuided, Counterfactual, Method, RandomRegions, Recomposition
 from wherenot.methods.megl import MEGL
@@ -25,7 +34,8 @@ def training_data(config: TrainConfig, dataset: Dataset | None = None) -> Datase
         dataset: The data, if already read; None reads ``config.data``.
 
     Raises:
-        ValueError: If the data cannot be read, ask questions, have one class only, or no train split.
+        ValueError: If the data cannot be read, ask questions, have one class only, or no train split, or if marks were
+            made on none of their training samples, or would have no effect.
 
     Example:
         >>> data = training_data(TrainConfig(data="decoy", images_per_split=50))
@@ -41,9 +51,25 @@ def training_data(config: TrainConfig, dataset: Dataset | None = None) -> Datase
         )
     if "train" not in dataset.splits:
         raise DataError(f"training_data: {config.data} has no train split, only {', '.join(dataset.splits)}.")
+    if config.feedback is not None:
+        dataset = _with_marks(config, config.feedback, dataset)
     if config.images_per_split is not None:
         dataset = limit(dataset, config.images_per_split, config.seed)
     return hold_out(dataset, config.holdout_frac, config.seed)
+
+
+def _with_marks(config: TrainConfig, path: str, dataset: Dataset) -> Dataset:
+    """The data with what a person marked."""
+    if config.method.name == "finetune":
+        raise ValueError(f"training_data: {path}: finetune uses no priors, nor marks; choose another method.name.")
+    feedback = read_feedback(path)
+    if not any(marks.split == "train" for marks in feedback):
+        splits = ", ".join(sorted({marks.split for marks in feedback}))
+        raise DataError(
+            f"training_data: {path} marks samples of {splits} alone, and nothing learns from these; audit and mark the "
+            "training split (wherenot audit --splits train)."
+        )
+    return with_feedback(dataset, feedback)
 
 
 def method_options(name: MethodName) -> frozenset[str]:
