@@ -81,6 +81,11 @@ def write_evidence(path: Path, *, height=8, width=8, seed=0, **changes):
         "allowed": allowed,
         "forbidden": np.zeros((height, width), dtype=bool),
         "has_prior": np.array(True),
+        "labels": np.where(top_region, 0, 1).astype(np.int32),
+        "order": np.array([0, 1], np.int32),
+        "insertion": np.array([0.1, 0.6, 0.9], np.float32),
+        "deletion": np.array([0.9, 0.3, 0.1], np.float32),
+        "view": np.array([0.0, 0.0, 1.0, 1.0]),
         **changes,
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from wherenot.train.training import train
 
 pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on the PATH")
 
-NUM, SIDE = 40, 28
+NUM, SIDE = 16, 28
 SQUARE = (2, 2)  # inside of the coloured square in the upper left corner
 
 
@@ -47,7 +47,7 @@ def trained(out, method="finetune", feedback=None):
         data="bars",
         feedback=feedback,
         method=MethodConfig(name=method, **({} if method == "finetune" else LOG)),
-        optimization=OptimizationConfig(epochs=6, batch_size=20, learning_rate=3e-3),
+        optimization=OptimizationConfig(epochs=12, batch_size=16, learning_rate=3e-3),
     )
     return train(config, out, dataset=DATA, quiet=True)
 
@@ -112,5 +112,6 @@ def test_what_is_marked_in_the_report_loses_its_evidence(before, page, tmp_path)
         marked = turns.repeat_interleave(torch.tensor(line["forbidden"]["runs"])).view(line["height"], line["width"])
         assert torch.equal(marked, corner)
     after = audited(trained(tmp_path / "model", "log", str(feedback)), tmp_path / "audit")
+    print("EVIDENCE", corner_evidence(before / "audit"), corner_evidence(after))
     assert corner_evidence(before / "audit") > 0.8
     assert corner_evidence(after) < 0.5

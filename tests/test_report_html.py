@@ -1,7 +1,9 @@
 """The page: self-contained, escaped, complete, and pictures that show what the arrays say."""
 
 import base64
+import hashlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -37,11 +39,11 @@ def page(*folders, **options):
 
 
 class Elements(HTMLParser):
-    """Collects tags with their attributes, and the visible text."""
+    """Collects tags with their attributes, the visible text, and apart from it what is in script elements."""
 
     def __init__(self, html):
         super().__init__()
-        self.tags, self.text, self.open = [], [], []
+        self.tags, self.text, self.scripts = [], [], []
         self.feed(html)
         self.close()
 
@@ -49,7 +51,7 @@ class Elements(HTMLParser):
         self.tags.append((tag, dict(attributes)))
 
     def handle_data(self, data):
-        self.text.append(data)
+        (self.scripts if self.cdata_elem == "script" else self.text).append(data)
 
     def all(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]
@@ -79,8 +81,18 @@ class TestSafety:
         )
         html = page(folder, write_run(tmp_path / "other", name=f"{self.EVIL}2"))
         elements = Elements(html)
-        assert "<script" not in html.lower()
-        assert not elements.all("script")
+        *blocks, script = elements.all("script")
+        assert blocks
+        assert all(block["type"] == "application/json" for block in blocks)
+        assert script == {}
+        assert html.lower().count("<script") == html.lower().count("</script") == len(elements.scripts)
+        index, sample, text = (elements.scripts[place] for place in (0, 1, -1))
+        assert "<" not in index + sample
+        assert json.loads(index)["samples"][0]["id"] == self.EVIL
+        assert "alert" not in text
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        [policy] = [meta["content"] for meta in elements.all("meta") if "http-equiv" in meta]
+        assert policy.endswith(f"; script-src 'sha256-{digest}'")
         assert "".join(elements.text).count("<script>alert(1)</script>") > 10
         assert all("alert" not in name for _, attributes in elements.tags for name in attributes)
 

@@ -87,7 +87,7 @@ function tile(number, place) {
   const button = element("button", { type: "button", class: "tile", "data-number": number },
     holder,
     element("span", { class: "name" }, sample.id),
-    verdictLine(verdict),
+    verdictLine(verdict, true),
     element("span", { class: "badge marked", hidden: !isMarked(number) }, "marked"));
   button.addEventListener("click", () => openSample(number, found));
   seen.observe(holder);

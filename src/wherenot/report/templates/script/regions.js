@@ -102,7 +102,7 @@ function evidenceColors(values) {
   return values.map((value) => index.colors[Math.round(value * last)]);
 }
 
-const SVG = "http://www.w3.org/2000/svg";
+const SVG = document.querySelector("svg").namespaceURI;
 
 function element(name, attributes = {}, ...children) {
   return filled(document.createElement(name), attributes, children);

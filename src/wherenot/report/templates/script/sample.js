@@ -54,23 +54,23 @@ function panelOf(sample, data, run, place) {
   const right = element("figure", {}, curves ? curves.root : element("p", { class: "note" }, "no curves were kept"), caption);
   root.append(element("div", { class: "stages" },
     element("figure", {}, evidence.root, element("figcaption", { class: "quiet" }, "evidence; the region at the slider is dotted")),
-    element("figure", {}, shown.root, element("figcaption", { class: "quiet" }, "what the model is shown")),
+    element("figure", {}, shown.root, element("figcaption", { class: "quiet" }, "what the slider shows; the rest is hidden")),
     right));
   if (fitsMarks(data, evidence.grid)) markable(evidence);
-  return [{ root, run, stages: [evidence, shown], curves, caption }];
+  return [{ root, name: index.runs[place], run, stages: [evidence, shown], curves, caption }];
 }
 
-function verdictLine(verdict) {
-  const line = element("p", { class: "verdict" });
+function verdictLine(verdict, isShort = false) {
+  const line = element("span", { class: "verdict" });
   if (verdict.error !== null) {
     line.append(element("span", { class: "wrong" }, `failed: ${verdict.error}`));
     return line;
   }
   line.append("says ", element("b", {}, verdict.says), " ");
   if (verdict.right !== null) {
-    line.append(element("span", { class: verdict.right ? "right" : "wrong" }, verdict.right ? "✓ right" : "✗ wrong"), " ");
+    line.append(element("span", { class: verdict.right ? "right" : "wrong" }, `${verdict.right ? "✓" : "✗"}${isShort ? "" : verdict.right ? " right" : " wrong"}`), " ");
   }
-  if (verdict.sure !== null) line.append(`${percent(verdict.sure)} sure `);
+  if (verdict.sure !== null) line.append(`${percent(verdict.sure)}${isShort ? "" : " sure"} `);
   line.append(badgeOf(verdict));
   return line;
 }
@@ -87,7 +87,7 @@ function move() {
   const count = Number(slider.value);
   const drawn = panels.filter((panel) => panel.stages);
   const said = [];
-  for (const { run, stages: [evidence, shown], curves, caption } of drawn) {
+  for (const { name, run, stages: [evidence, shown], curves, caption } of drawn) {
     shown.showFirst(count, rest.checked);
     drawMarks(evidence, count);
     shown.drawLines();
@@ -95,12 +95,14 @@ function move() {
     const [alone, without] = curves ? curves.move(count) : [null, null];
     caption.replaceChildren(...(curves ? [
       element("span", { class: "key shown" }, `alone ${percent(alone)}`),
-      element("span", { class: "key hidden" }, `without them ${percent(without)}`)] : []));
-    said.push(`${percent(area)} of the image${curves ? `, alone ${percent(alone)}, without them ${percent(without)}` : ""}`);
+      element("span", { class: "key hidden" }, `without them ${percent(without)}`)] : []),
+      element("span", { class: "quiet" }, `first ${Math.min(count, run.order.length)} regions, ${percent(area)} of the image`));
+    const found = `${percent(area)} of the image${curves ? `, alone ${percent(alone)}, without them ${percent(without)}` : ""}`;
+    said.push(drawn.length > 1 ? `${name}: ${found}` : found);
   }
-  const text = `first ${count} of ${slider.max} regions: ${said[0] || ""}`;
+  const text = `first ${count} of ${slider.max} regions`;
   part("says").textContent = text;
-  slider.setAttribute("aria-valuetext", text);
+  slider.setAttribute("aria-valuetext", `${text}; ${said.join("; ")}`);
 }
 
 function drawMarks(evidence, count) {
