@@ -86,7 +86,7 @@ function tile(number, place) {
   holder.draw = () => drawTile(holder, number, place);
   const button = element("button", { type: "button", class: "tile", "data-number": number },
     holder,
-    element("span", { class: "name" }, sample.id),
+    element("span", { class: "name" }, ...sample.id.split(/(?<=[/_])/).flatMap((each) => [each, element("wbr")])),
     verdictLine(verdict, true),
     element("span", { class: "badge marked", hidden: !isMarked(number) }, "marked"));
   button.addEventListener("click", () => openSample(number, found));

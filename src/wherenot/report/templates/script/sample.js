@@ -68,7 +68,9 @@ function verdictLine(verdict, isShort = false) {
   }
   line.append("says ", element("b", {}, verdict.says), " ");
   if (verdict.right !== null) {
-    line.append(element("span", { class: verdict.right ? "right" : "wrong" }, `${verdict.right ? "✓" : "✗"}${isShort ? "" : verdict.right ? " right" : " wrong"}`), " ");
+    const word = verdict.right ? "right" : "wrong", sign = verdict.right ? "✓" : "✗";
+    line.append(isShort ? element("span", { class: word, role: "img", "aria-label": word }, sign)
+      : element("span", { class: word }, `${sign} ${word}`), " ");
   }
   if (verdict.sure !== null) line.append(`${percent(verdict.sure)}${isShort ? "" : " sure"} `);
   line.append(badgeOf(verdict));
