@@ -1,7 +1,6 @@
 """From a report in a real browser to a model that stopped relying on what was marked there."""
 
 import json
-import shutil
 from functools import partial
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from browsers import launched, needs_browser, opened
 from wherenot.audit import AuditConfig, audit
 from wherenot.data import Dataset, Sample
 from wherenot.models import load_classifier
@@ -17,7 +17,7 @@ from wherenot.report.stored import load_evidence
 from wherenot.train.config import MethodConfig, OptimizationConfig, TrainConfig
 from wherenot.train.training import train
 
-pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on the PATH")
+pytestmark = needs_browser
 
 NUM, SIDE = 16, 28
 SQUARE = (2, 2)  # inside of the coloured square in the upper left corner
@@ -76,18 +76,8 @@ def before(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(before):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = chromium.new_page()
-        faults = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda message: faults.append(message.text))
-        page.goto((before / "report.html").as_uri())
+    with launched() as chromium, opened(chromium, before / "report.html") as page:
         yield page
-        chromium.close()
-        assert not faults
 
 
 def test_what_is_marked_in_the_report_loses_its_evidence(before, page, tmp_path):
@@ -112,6 +102,5 @@ def test_what_is_marked_in_the_report_loses_its_evidence(before, page, tmp_path)
         marked = turns.repeat_interleave(torch.tensor(line["forbidden"]["runs"])).view(line["height"], line["width"])
         assert torch.equal(marked, corner)
     after = audited(trained(tmp_path / "model", "log", str(feedback)), tmp_path / "audit")
-    print("EVIDENCE", corner_evidence(before / "audit"), corner_evidence(after))
     assert corner_evidence(before / "audit") > 0.8
     assert corner_evidence(after) < 0.5

@@ -30,6 +30,7 @@ function showSample(number) {
   part("previous").disabled = place <= 0;
   part("next").disabled = place < 0 || place === among.length - 1;
   move();
+  marksShown();
 }
 
 function factsOf(sample) {
