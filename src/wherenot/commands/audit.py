@@ -11,7 +11,7 @@ from typing import Any
 from wherenot import cli
 from wherenot.audit import AuditConfig, audit, default_splits
 from wherenot.auditing import AuditSettings
-from wherenot.commands.printing import console, readable_data, say_failed, say_left_out
+from wherenot.commands.printing import console, readable_data, say_failed, say_left_out, say_unknown_marks
 from wherenot.data import Dataset, ImageTextSample, load_dataset
 from wherenot.models import Classifier, load_classifier, load_vlm
 from wherenot.progress import progress_bar
@@ -58,6 +58,7 @@ def run_audit(command: cli.Audit) -> None:
     console.print(comparison_table(comparison_rows([run])))
     say_left_out(dataset.rejected, len(dataset), out / REJECTED)
     say_failed([(record.id, record.error) for record in run.records if record.error is not None], out / REJECTED)
+    say_unknown_marks(out, command.feedback)
     console.print(f"report: {report}", soft_wrap=True)
 
 

@@ -1,7 +1,8 @@
-"""Where commands print, and what they say of data that they cannot use."""
+"""Where commands print, and what they say of data and marks that they cannot use."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -55,3 +56,19 @@ def say_failed(records: Sequence[tuple[str, str]], where: Path) -> None:
         count = "1 sample failed and counts" if len(records) == 1 else f"{len(records)} samples failed and count"
         line = f"{count} as missing, {where} names all."
         console.print(line, style="bold red", soft_wrap=True, markup=False, highlight=False)
+
+
+def say_unknown_marks(out: Path, feedback: Path | None) -> None:
+    """Print which marks are on samples that the data lack; nothing if there are none.
+
+    Args:
+        out: The folder of the run that used the marks.
+        feedback: The file with the marks; None if there were none.
+    """
+    if feedback is None:
+        return
+    rejected = json.loads((out / "run.json").read_text())["rejected"]
+    unknown = [each["id"] for each in rejected if each["reason"].startswith(f"{feedback.name}, line ")]
+    if unknown:
+        names = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        console.print(f"{feedback}: marked samples that are not in the data: {len(unknown)} ({names})", soft_wrap=True)

@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from wherenot import cli
-from wherenot.commands.printing import console, readable_data, say_left_out
+from wherenot.commands.printing import console, readable_data, say_left_out, say_unknown_marks
 from wherenot.data import Dataset
 from wherenot.rejected import REJECTED
 from wherenot.run import RunWarning, read_warnings
@@ -28,6 +28,7 @@ def run_train(command: cli.Train) -> None:
     folder = command.out or Path("runs") / f"{config.title}-{config.seed}"
     out = train(config, folder, dataset=_data(config.data, config.seed, folder, strict=command.strict))
     warn(config.title, read_warnings(out))
+    say_unknown_marks(out, command.feedback)
     console.print(f"model: {out / 'model'}", soft_wrap=True)
 
 

@@ -99,7 +99,7 @@ function move() {
     caption.replaceChildren(...(curves ? [
       element("span", { class: "key shown" }, `alone ${percent(alone)}`),
       element("span", { class: "key hidden" }, `without them ${percent(without)}`)] : []),
-      element("span", { class: "quiet" }, `first ${Math.min(count, run.order.length)} regions, ${percent(area)} of the image`));
+      element("span", { class: "quiet" }, `${Math.min(count, run.order.length)} of ${run.order.length} regions, ${percent(area)} of the image`));
     const found = `${percent(area)} of the image${curves ? `, alone ${percent(alone)}, without them ${percent(without)}` : ""}`;
     said.push(drawn.length > 1 ? `${name}: ${found}` : found);
   }
