@@ -13,6 +13,7 @@ from wherenot.data import DataError, Dataset, Sample, read_feedback, with_feedba
 from wherenot.data.feedback import Marks
 from wherenot.models import Preprocess, build_classifier
 from wherenot.priors import Prior
+from wherenot.report import load_evidence
 from wherenot.train.config import MethodConfig, TrainConfig
 from wherenot.train.recipe import training_data
 
@@ -202,6 +203,19 @@ def test_an_audit_measures_against_marks_and_reports_unknown_ones(tmp_path):
     [record] = [json.loads(text) for text in (run / "records.jsonl").read_text().splitlines()]
     assert record["true"]["coverage"] == 1.0
     assert json.loads((run / "run.json").read_text())["rejected"][0]["id"] == "train/b.png"
+
+
+def test_an_audit_keeps_curves_and_what_part_of_the_image_it_saw(tmp_path):
+    model = build_classifier("small-cnn", classes=["cat", "dog"], seed=0)
+    model.preprocess = Preprocess(height=28, width=28, short_side=32)
+    config = AuditConfig(partition="grid:2x2", noise=())
+    run = audit(model, data(sample(size=(40, 80))), tmp_path, config, name="cnn", model="small-cnn")
+    [record] = [json.loads(text) for text in (run / "records.jsonl").read_text().splitlines()]
+    regions = load_evidence(run / record["evidence_file"]).regions
+    assert regions.view == (18 / 64, 2 / 32, 46 / 64, 30 / 32)
+    assert len(regions.insertion) == len(regions.deletion) == 5
+    assert regions.insertion[-1] == pytest.approx(record["p_label"], abs=1e-5)
+    assert regions.deletion[0] == pytest.approx(record["p_label"], abs=1e-5)
 
 
 def test_marks_on_a_crop_come_back_to_the_crop():
