@@ -91,12 +91,14 @@ def test_quadrants_filters_order_and_search(page):
 
 
 def test_the_slider_uncovers_regions_in_order_under_every_run(page):
+    from playwright.sync_api import expect  # waits, on a busy machine
+
     page.locator("button.tile").nth(1).click()
-    assert page.locator("#view-title").inner_text() == "b.png"
+    expect(page.locator("#view-title")).to_have_text("b.png")
     assert page.locator("#view h3").all_inner_texts() == ["plain", EVIL]
     for _ in range(3):
         page.keyboard.press("ArrowRight")
-    assert page.locator("#view-says").inner_text() == "first 4 of 15 regions"
+    expect(page.locator("#view-says")).to_have_text("first 4 of 15 regions")
     shown = [
         page.locator("#view .run").nth(run).locator("canvas").nth(1).evaluate(
             "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]"
@@ -109,10 +111,10 @@ def test_the_slider_uncovers_regions_in_order_under_every_run(page):
     assert page.locator("#view .key.shown").first.inner_text() == f"alone {round(400 / 15)}%"
     assert page.locator("#view .marker circle").first.get_attribute("cx") == f"{256 * 4 / 15:.1f}"
     page.keyboard.press("n")
-    assert page.locator("#view-title").inner_text() == EVIL
-    assert page.locator("#view-place").inner_text() == "3 of 4"
+    expect(page.locator("#view-title")).to_have_text(EVIL)
+    expect(page.locator("#view-place")).to_have_text("3 of 4")
     page.keyboard.press("Escape")
-    assert not page.locator("#view").is_visible()
+    expect(page.locator("#view")).not_to_be_visible()
 
 
 def test_marks_by_key_click_and_box_are_downloaded_and_kept(page):
