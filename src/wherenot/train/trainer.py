@@ -17,6 +17,7 @@ from wherenot.methods import Batch, Method, Preparing
 from wherenot.models import Preprocess
 from wherenot.priors import Prior
 from wherenot.regions import label_maps
+from wherenot.train.checkpoints import CheckpointMixin
 from wherenot.types import Partition
 
 _KEPT_BYTES = 256 * 2**20
@@ -211,5 +212,5 @@ class MethodMixin:
         return (loss, outputs) if return_outputs else loss
 
 
-class ClassificationTrainer(MethodMixin, Trainer):
+class ClassificationTrainer(MethodMixin, CheckpointMixin, Trainer):
     """`Trainer` with a method."""

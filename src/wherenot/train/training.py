@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from wherenot.data import Dataset
@@ -26,6 +24,7 @@ from wherenot.models import Classifier, build_classifier, train_only
 from wherenot.region_cache import CachedPartition, default_cache
 from wherenot.rejected import write_rejected
 from wherenot.run import RunFolder
+from wherenot.train.checkpoints import last_whole_checkpoint
 from wherenot.train.config import TrainConfig, config_dict
 from wherenot.train.history import Epoch, History, read_steps
 from wherenot.train.layout import channels_last
@@ -107,15 +106,6 @@ def _classifier(config: TrainConfig, classes: Sequence[str]) -> Classifier:
     return classifier
 
 
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """Where to go on; a checkpoint whose writing was cut short lacks its last file, and is removed."""
-    for checkpoint in folder.glob("checkpoint-*"):
-        state = checkpoint / TRAINER_STATE_NAME
-        if not state.is_file() or not state.read_text().rstrip().endswith("}"):
-            shutil.rmtree(checkpoint)
-    return get_last_checkpoint(str(folder))
-
-
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Only errors from transformers' own log; what a user wants to know is in the progress bar."""
@@ -163,7 +153,7 @@ def _trainer(
         warmup_steps=round(plan.warmup_frac * steps),
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=2,
+        restore_callback_states_from_checkpoint=True,  # how long the patience has lasted
         load_best_model_at_end=_keeps_best(config),
         metric_for_best_model="accuracy",
         logging_strategy="steps",

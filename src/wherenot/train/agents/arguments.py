@@ -42,7 +42,6 @@ def shared_arguments(plan: AgentOptimizationConfig, checkpoints: Path, seed: int
         "eval_strategy": "no",
         "save_strategy": "steps",
         "save_steps": plan.save_every,
-        "save_total_limit": 2,
         "logging_strategy": "steps",
         "logging_steps": 10,
         "logging_nan_inf_filter": False,  # it would log a mean of other steps for a loss that is no number

@@ -16,6 +16,7 @@ from wherenot.models.vlm import VisionLanguageModel
 from wherenot.train.agents.arguments import shared_arguments
 from wherenot.train.agents.config import AgentTrainConfig
 from wherenot.train.agents.records import shrunk
+from wherenot.train.checkpoints import CheckpointMixin
 
 GENERATIONS = 4
 """Answers to each task, unless a configuration says otherwise."""
@@ -105,7 +106,7 @@ def reward_trainer(
         beta=method.kl or 0.0,
         reward_weights=weights,
     )
-    return _QuietTrainer(
+    return _RewardTrainer(
         model=vlm.wrapped,  # pyright: ignore[reportArgumentType]
         reward_funcs=[Rewarding(reward, vlm, samples) for reward in rewards],  # pyright: ignore[reportArgumentType]
         args=arguments,
@@ -114,6 +115,6 @@ def reward_trainer(
     )
 
 
-class _QuietTrainer(GRPOTrainer):
+class _RewardTrainer(CheckpointMixin, GRPOTrainer):
     def _send_telemetry(self) -> None:
         """Nothing about a run leaves the machine."""

@@ -21,6 +21,7 @@ from wherenot.models.vlm import VisionLanguageModel
 from wherenot.scoring import evaluating
 from wherenot.train.agents.collating import Task
 from wherenot.train.agents.sharing import cache_of
+from wherenot.train.checkpoints import CheckpointMixin
 
 
 class AgentMethodMixin:
@@ -187,7 +188,7 @@ def _checkpointed(layer: nn.Module, checkpoint: Any, forward: Callable[..., Any]
     return checkpoint(in_eval, *inputs)
 
 
-class AgentTrainer(AgentMethodMixin, SFTTrainer):
+class AgentTrainer(AgentMethodMixin, CheckpointMixin, SFTTrainer):
     """`SFTTrainer` with a method; a step's loss is the mean over its tokens for every family.
 
     For some families (Qwen2.5-VL among them) transformers does not count the tokens of a step, and the loss would be a

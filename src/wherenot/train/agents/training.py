@@ -33,9 +33,10 @@ from wherenot.train.agents.rewarding import reward_trainer
 from wherenot.train.agents.sharing import ScreenSampler
 from wherenot.train.agents.trainer import AgentTrainer
 from wherenot.train.agents.validation import click_summary, validated
+from wherenot.train.checkpoints import last_whole_checkpoint
 from wherenot.train.config import config_dict
 from wherenot.train.progress import TrainingProgress
-from wherenot.train.training import last_whole_checkpoint, quiet_transformers
+from wherenot.train.training import quiet_transformers
 
 
 def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None = None, quiet: bool = False) -> Path:
