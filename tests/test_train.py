@@ -101,7 +101,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path, data, monkeypatc
     monkeypatch.setattr(trainer.MethodMixin, "compute_loss", original)
     resumed = training.train(config, tmp_path / "cut", dataset=data, quiet=True)
     one, two = (load_classifier(str(run)).state_dict() for run in (whole, resumed))
-    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_a_finished_run_is_not_run_again_and_another_configuration_is_refused(tmp_path, data):

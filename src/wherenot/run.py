@@ -92,7 +92,10 @@ class RunFolder:
         """Write JSON in one piece: readers see the old file or the new one."""
         target = self.path / name
         partial = target.with_suffix(target.suffix + ".part")
-        partial.write_text(json.dumps(content, indent=1) + "\n")
+        with partial.open("w") as file:
+            file.write(json.dumps(content, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(target)
 
     def read(self, name: str) -> Any:
@@ -101,8 +104,10 @@ class RunFolder:
         return json.loads(target.read_text()) if target.is_file() else None
 
     def append(self, name: str, *records: Mapping[str, Any]) -> None:
-        """Add lines to a JSONL file, and see them to the disk."""
-        with (self.path / name).open("a") as file:
+        """Add lines to a JSONL file, and see them to the disk. A last line cut short by an interruption is dropped."""
+        target = self.path / name
+        _drop_cut_line(target)
+        with target.open("a") as file:
             file.writelines(json.dumps(record) + "\n" for record in records)
             file.flush()
             os.fsync(file.fileno())
@@ -116,15 +121,23 @@ class RunFolder:
         target = self.path / name
         if not target.is_file():
             return
-        lines = target.read_text().splitlines(keepends=True)
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith("\n"):  # whole or not, the next line would be joined to it
-                target.write_text("".join(lines[:-1]))
-                return
+        _drop_cut_line(target)
+        for number, line in enumerate(target.read_text().splitlines(), start=1):
             try:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
                 raise ValueError(f"RunFolder: {target}, line {number}: not JSON ({error}).") from error
+
+
+def _drop_cut_line(target: Path) -> None:
+    """Shorten a file to its last line's end: whole or not, what follows would be joined by the next line."""
+    if not target.is_file() or not target.stat().st_size:
+        return
+    with target.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read() == b"\n":
+            return
+    os.truncate(target, target.read_bytes().rfind(b"\n") + 1)
 
 
 def read_warnings(model: str | Path) -> list[RunWarning]:

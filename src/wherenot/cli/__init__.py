@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,10 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         from wherenot import commands
 
-        commands.run(command)
-    except KeyboardInterrupt:
+        with _ending_on_sigterm():
+            commands.run(command)
+    except KeyboardInterrupt as interruption:
         print("wherenot: interrupted; what was finished is kept, the same command goes on from there.", file=sys.stderr)
-        return 130
+        return 128 + (signal.SIGTERM if isinstance(interruption, _Terminated) else signal.SIGINT)
     except BrokenPipeError:  # whoever reads the output has read enough, such as head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, ImportError) as error:
@@ -69,6 +73,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(map(printable, f"wherenot: {error}".split("\n"))), file=sys.stderr)
         return 1
     return 0
+
+
+class _Terminated(KeyboardInterrupt):
+    """What a scheduler, or ``kill``, asks for: end as on Ctrl-C."""
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise; a program that calls `main` has its own handler back afterwards."""
+
+    def end(number: int, frame: object) -> None:  # noqa: ARG001 - what a handler is called with
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only that one can have handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _train_subcommand(arguments: list[str]) -> Any:

@@ -1,4 +1,4 @@
-"""What training must remember beside weights (optimizer, schedule, random numbers) as safetensors and JSON, no pickle."""
+"""What training must remember beside weights (optimizer, schedule, random numbers): safetensors and JSON, no pickle."""
 
 from __future__ import annotations
 

@@ -64,6 +64,7 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     )  # fmt: skip
     write_rejected(folder.path, [vars(rejected) for rejected in dataset.rejected])
     if (folder.read("metrics.json") or {}).get("finished"):
+        shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
         return folder.path
     model = TaskModel(
         classifier,

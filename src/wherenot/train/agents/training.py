@@ -73,6 +73,8 @@ def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None 
         write_rejected(folder.path, [vars(rejected) for rejected in dataset.rejected])
     state.wait_for_everyone()
     if (folder.read("metrics.json") or {}).get("finished"):
+        if state.is_main_process:
+            shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
         return folder.path
     set_seed(config.seed)
     vlm, layers = attach(_loaded(config), config.lora)
@@ -83,7 +85,8 @@ def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None 
         print(f"trains {trainable:,} weights: {summary(layers) if layers else 'all'}")
     started = time.perf_counter()
     trainer = _trainer(config, folder, dataset, vlm, method, quiet=quiet)
-    checkpoint = last_whole_checkpoint(folder.path / "checkpoints")
+    with state.main_process_first():  # it clears away what the others are not to see
+        checkpoint = last_whole_checkpoint(folder.path / "checkpoints")
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - started
