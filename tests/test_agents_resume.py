@@ -1,6 +1,7 @@
 """Agents whose training is interrupted anywhere and goes on end as if nothing had happened, to the last bit."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -17,7 +18,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`gradient_checkpointing"),  # by trl
 ]
 # benchmarks/kills.py kills runs of more of them.
-METHODS = {"swap": {"share": 1.0}, "grpo": {"generations": 2}}
+METHODS = {
+    "necessity": {"interval": 2, "right_above": 0.0, "tokens": "all", "form": "log"},
+    "swap": {"share": 1.0},
+    "grpo": {"generations": 2},
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,7 @@ def same(one, two):
     assert all((one / name).read_text() == (two / name).read_text() for name in ("metrics.json", "validation.jsonl"))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["swap", "grpo"])
 def test_every_method_goes_on_to_the_same_bits(tmp_path, base, monkeypatch, name):
     from transformers import Trainer
 
@@ -86,3 +91,32 @@ def test_a_run_cut_while_it_is_validated_trains_no_more(tmp_path, base, monkeypa
             training.train_agent(given, tmp_path / "cut", dataset=clicks(), quiet=True)
     same(whole, training.train_agent(given, tmp_path / "cut", dataset=clicks(), quiet=True))
     assert json.loads((tmp_path / "cut" / "run.json").read_text())["steps"] == 5
+
+
+def test_a_penalty_that_is_no_number_is_left_out_and_a_loss_stops_the_run(tmp_path, base, monkeypatch):
+    from wherenot.train.agents import trainer, training
+
+    given = config(base, "necessity")
+    calls = []
+    original = trainer.penalties_of
+
+    def penalties(vlm, off):
+        calls.append(1)
+        return original(vlm, off) * (math.nan if len(calls) == 1 else 1.0)
+
+    monkeypatch.setattr(trainer, "penalties_of", penalties)
+    out = training.train_agent(given, tmp_path / "run", dataset=clicks(), quiet=True)
+    assert json.loads((out / "metrics.json").read_text())["guards"] == {"skipped": 1, "halved": 0}
+    assert len(calls) > 1
+    assert all(value.isfinite().all() for value in load_vlm(out / "model").model.parameters())
+    loss = trainer.AgentMethodMixin.compute_loss
+
+    def endless(self, *arguments, **options):
+        return loss(self, *arguments, **options) * (math.inf if self.state.global_step == 3 else 1.0)
+
+    monkeypatch.setattr(trainer.AgentMethodMixin, "compute_loss", endless)
+    with pytest.raises(ValueError, match=r"the loss at step 4 is not a finite number"):
+        training.train_agent(given, tmp_path / "stopped", dataset=clicks(), quiet=True)
+    found = json.loads((tmp_path / "stopped" / "not_finite-0.json").read_text())
+    assert len(found["samples"]) == 2
+    assert {name.partition("/")[0] for name in found["samples"]} == {"train"}

@@ -88,15 +88,15 @@ class RunFolder:
         """Add facts to ``run.json``."""
         self.write("run.json", {**(self.read("run.json") or {}), **facts})
 
-    def write(self, name: str, content: Any) -> None:
-        """Write JSON in one piece: readers see the old file or the new one."""
+    def write(self, name: str, content: Any) -> Path:
+        """Write JSON in one piece, and return where: readers see the old file or the new one."""
         target = self.path / name
         partial = target.with_suffix(target.suffix + ".part")
         with partial.open("w") as file:
             file.write(json.dumps(content, indent=1) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(target)
+        return partial.replace(target)
 
     def read(self, name: str) -> Any:
         """Read JSON; None if the file does not exist."""

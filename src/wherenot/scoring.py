@@ -69,6 +69,7 @@ class RegionScore:
 
     Attributes:
         forwards: Images run through the model so far.
+        halved: How often the chunk was halved.
 
     Raises:
         ValueError: If the arguments do not belong together, or the model answers with something that is not logits.
@@ -107,6 +108,7 @@ class RegionScore:
         self._keep_mode = keep_mode
         self._seen_logits = False
         self.forwards = 0
+        self.halved = 0
 
     @property
     def device(self) -> torch.device:
@@ -134,8 +136,7 @@ class RegionScore:
             except torch.OutOfMemoryError:
                 if len(batch) == 1:
                     raise
-                self._batch = MicroBatch(max(1, self._batch.size // 2), self._batch.channels_last)
-                waiting += batch.split((len(batch) + 1) // 2)[::-1]
+                waiting += self._halve(batch)
                 continue
             rows.append(batch)
             self._count(len(batch))
@@ -147,17 +148,35 @@ class RegionScore:
         """Return the log-odds of the first target, differentiable in the model's weights.
 
         More than one chunk is run under activation checkpointing: memory stays that of one chunk, for one more
-        forward in the backward pass.
+        forward in the backward pass. Without memory for a chunk it is halved, as in a search.
         """
-        batches = self._batches(image, keep)
-        odds = [
-            checkpoint(self._odds, image[rows], keep[rows], use_reentrant=False)
-            if len(batches) > 1
-            else self._odds(image[rows], keep[rows])
-            for rows in batches
-        ]
+        odds: list[Tensor] = []
+        rows: list[Tensor] = []
+        waiting = self._batches(image, keep)[::-1]
+        alone = len(waiting) == 1
+        while waiting:
+            batch = waiting.pop()
+            try:
+                odds.append(
+                    self._odds(image[batch], keep[batch])
+                    if alone
+                    else checkpoint(self._odds, image[batch], keep[batch], use_reentrant=False)
+                )
+            except torch.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise
+                waiting += self._halve(batch)
+                alone = False
+                continue
+            rows.append(batch)
         self._count(len(image))
-        return torch.cat(odds)[torch.cat(batches).argsort()] if odds else self._images.new_zeros(0)
+        return torch.cat(odds)[torch.cat(rows).argsort()] if odds else self._images.new_zeros(0)
+
+    def _halve(self, batch: Tensor) -> list[Tensor]:
+        """Go on with half the chunk, and do what could not be done in two parts, the last first."""
+        self._batch = MicroBatch(max(1, self._batch.size // 2), self._batch.channels_last)
+        self.halved += 1
+        return list(batch.split((len(batch) + 1) // 2)[::-1])
 
     def _batches(self, image_N: Tensor, keep_NK: Tensor) -> list[Tensor]:
         """Which rows go into which forward."""

@@ -144,6 +144,8 @@ class Alignment:
             "forwards": float(score.forwards),
             "seconds": time.perf_counter() - started,
         }
+        if score.halved:
+            log["halved"] = float(score.halved)
         return Terms(self.deviation_weight * deviations + self.redundancy_weight * redundancies, log)
 
     def _off_prior(self, prior: Prior | None, labels_HW: Tensor, count: int, ranking: Ranking) -> Bool[Tensor, " R"]:

@@ -97,8 +97,11 @@ class OptimizationConfig:
     """Share of the steps over which the learning rate rises."""
     patience: int = 0
     """Stop after so many epochs without a better validation accuracy; 0 never stops."""
+    max_drop: float | None = None
+    """Stop once the validation accuracy is more than this below the best, in [0, 1]; left out, never stops."""
     keep: Literal["best", "last"] = "last"
-    """Which epoch's weights the run keeps: the best on validation, or the last. Both are reported."""
+    """Which epoch's weights the run keeps: the best on validation, or the last; with patience or max_drop always the
+    best. Both are reported."""
     scope: Scope | None = None
     """Which weights train: full; head for networks with a classification head; vision (the vision tower and its
     projection) or projection for CLIP. Left out, vision for CLIP and full for the rest."""
@@ -118,6 +121,8 @@ class OptimizationConfig:
                 raise ValueError(f"{name} must be >= {low}, got {getattr(self, name)}")
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be > 0, got {self.learning_rate}")
+        if self.max_drop is not None and not 0 <= self.max_drop <= 1:
+            raise ValueError(f"max_drop must lie in [0, 1], got {self.max_drop}")
 
 
 @dataclass(frozen=True, kw_only=True)

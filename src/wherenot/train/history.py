@@ -71,7 +71,8 @@ def read_steps(lines: Iterable[Mapping[str, Any]]) -> tuple[tuple[Step, ...], tu
 
     Returns:
         The lines in which the method says what it did, by step; and step and name of every loss or diagnostic that is
-        nan or infinite. The norm of gradients may be: mixed precision leaves such steps out.
+        nan or infinite. The norm of gradients may be: mixed precision leaves such steps out; and so may what a method
+        says of a step at which its terms were left out for that (``skipped``).
 
     Example:
         >>> read_steps([{"step": 10, "task_loss": 0.5, "aligned": 3.0}, {"step": 10, "loss": float("nan")}])
@@ -87,6 +88,24 @@ def read_steps(lines: Iterable[Mapping[str, Any]]) -> tuple[tuple[Step, ...], tu
         (step, name)
         for (step, writer), line in ordered
         for name, value in line.items()
-        if (writer == "task_loss" or name in _LOSSES) and not math.isfinite(value)
+        if (writer == "task_loss" or name in _LOSSES) and not math.isfinite(value) and not line.get("skipped")
     )
     return steps, not_finite
+
+
+def guard_counts(steps: Iterable[Step]) -> dict[str, int]:
+    """What kept a run going, counted.
+
+    Args:
+        steps: Diagnostics of the steps on which the method acted.
+
+    Returns:
+        ``skipped``: steps without the method's terms, which were no finite numbers; ``halved``: how often the device
+        ran out of memory in a method's forwards, and they went on with half as many images at once.
+
+    Example:
+        >>> guard_counts([{"step": 1, "skipped": 1.0}, {"step": 2, "halved": 2.0}, {"step": 3}])
+        {'skipped': 1, 'halved': 2}
+    """
+    known = list(steps)
+    return {name: round(sum(step.get(name, 0) for step in known)) for name in ("skipped", "halved")}

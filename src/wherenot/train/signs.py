@@ -62,6 +62,21 @@ def _not_finite(history: History) -> RunWarning | None:
     )
 
 
+def _terms_skipped(history: History) -> RunWarning | None:
+    """The method's terms were no numbers, and training went on without them."""
+    skipped = [step for step in history.steps if step.get("skipped")]
+    if not skipped:
+        return None
+    names = [name for name, value in skipped[0].items() if not math.isfinite(value)]
+    what = f" ({', '.join(names)})" if names else ""
+    return RunWarning(
+        kind="terms_skipped",
+        seen=f"The method's loss{what} was not a finite number at {_counted(len(skipped), 'step')} of the "
+        f"{len(history.steps)} on which it acted, first at step {skipped[0]['step']}; they were trained without it.",
+        advice=f"Lower {_levers(history)}; with precision fp16, try bf16 or fp32.",
+    )
+
+
 def _accuracy_fell(history: History) -> RunWarning | None:
     """The last epoch is worse than the best by more than the draw of validation images explains.
 
@@ -247,6 +262,7 @@ def _priors_disagree(history: History) -> RunWarning | None:
 
 _RULES: tuple[Callable[[History], RunWarning | None], ...] = (
     _not_finite,
+    _terms_skipped,
     _accuracy_fell,
     _confidence_collapsed,
     _never_acted,

@@ -13,11 +13,12 @@ from torch.utils.data import Dataset as TorchDataset
 from transformers import Trainer
 
 from wherenot.data import Dataset
-from wherenot.methods import Batch, Method, Preparing
+from wherenot.methods import Batch, Method, Preparing, Terms
 from wherenot.models import Preprocess
 from wherenot.priors import Prior
 from wherenot.regions import label_maps
 from wherenot.train.checkpoints import CheckpointMixin
+from wherenot.train.guards import NotFiniteMixin
 from wherenot.types import Partition
 
 _KEPT_BYTES = 256 * 2**20
@@ -62,6 +63,7 @@ class ImageSet(TorchDataset[dict[str, Any]]):
         prior = sample.read_prior()
         pixel_values = self._preprocess(sample.read_image())
         item = {
+            "ids": sample.id,
             "pixel_values": pixel_values,
             "labels": sample.label,
             "priors": self._drawn[index] if self._drawn is not None else prior and self._preprocess.prior(prior),
@@ -74,7 +76,7 @@ class ImageSet(TorchDataset[dict[str, Any]]):
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Stack images, labels and regions; priors stay a list, one per image.
+    """Stack images, labels and regions; priors, and the names of samples if there are any, stay a list.
 
     An image without a prior has one region: nobody will ask for its evidence.
     """
@@ -84,6 +86,8 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "labels": torch.tensor([item["labels"] for item in items]),
         "priors": [item["priors"] for item in items],
     }
+    if all("ids" in item for item in items):
+        batch["ids"] = [item["ids"] for item in items]
     if any("regions" in item for item in items):
         one = torch.zeros(images.shape[-2:], dtype=torch.short)
         batch["regions"] = torch.stack([item.get("regions", one) for item in items])
@@ -157,8 +161,9 @@ class MethodMixin:
     """Adds a method's terms to the task loss of a `Trainer`: put it before the trainer class.
 
     Batches bring ``priors``, a list with one `Prior` or None per image, beside ``pixel_values`` and ``labels``; the
-    model never sees it; nor ``regions``, label maps, which are optional. With gradient accumulation the terms weigh the
-    same as without.
+    model never sees it; nor ``regions``, label maps, nor ``ids``, names of samples, which are optional. With gradient
+    accumulation the terms weigh the same as without. A term that is no finite number is left out of its batch, and
+    the diagnostics say so: ``skipped`` 1.
 
     Attributes:
         method: What is added; None adds nothing.
@@ -184,6 +189,7 @@ class MethodMixin:
         inputs = dict(inputs)
         priors: list[Prior | None] = inputs.pop("priors", None) or [None] * len(inputs["labels"])
         regions: Tensor | None = inputs.pop("regions", None)
+        inputs.pop("ids", None)
         step = self.state.global_step + 1  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(self.method, Preparing) and model.training:
             inputs["pixel_values"] = self.method.augment(inputs["pixel_values"], priors, step)
@@ -201,7 +207,7 @@ class MethodMixin:
             # One wrapper for all steps: what is measured of a model once is remembered with it.
             if self._asked is None or self._asked.model is not model:
                 self._asked = LogitsOf(model)
-            terms = self.method(self._asked, batch, step)
+            terms = _without_nan(self.method(self._asked, batch, step))
             # Trainer divides the loss by the accumulation steps unless the model has already done so; then the
             # model's own loss is scaled and ours is not.
             scaled = self.model_accepts_loss_kwargs and num_items_in_batch is not None  # pyright: ignore[reportAttributeAccessIssue]
@@ -212,5 +218,12 @@ class MethodMixin:
         return (loss, outputs) if return_outputs else loss
 
 
-class ClassificationTrainer(MethodMixin, CheckpointMixin, Trainer):
+def _without_nan(terms: Terms) -> Terms:
+    """The terms, or none of them if their sum is no finite number; a step without diagnostics has a constant 0."""
+    if not terms.log or bool(terms.loss.isfinite()):
+        return terms
+    return Terms(terms.loss.new_zeros(()), {**terms.log, "skipped": 1.0})
+
+
+class ClassificationTrainer(MethodMixin, NotFiniteMixin, CheckpointMixin, Trainer):
     """`Trainer` with a method."""

@@ -26,7 +26,8 @@ from wherenot.rejected import write_rejected
 from wherenot.run import RunFolder
 from wherenot.train.checkpoints import last_whole_checkpoint
 from wherenot.train.config import TrainConfig, config_dict
-from wherenot.train.history import Epoch, History, read_steps
+from wherenot.train.guards import NOT_FINITE, MaxDrop
+from wherenot.train.history import Epoch, History, guard_counts, read_steps
 from wherenot.train.layout import channels_last
 from wherenot.train.progress import TrainingProgress
 from wherenot.train.recipe import build_method, training_data
@@ -38,8 +39,9 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     """Train a classifier as configured, into a run folder.
 
     Writes ``run.json``, ``steps.jsonl`` (losses and diagnostics as they come), ``metrics.json`` (validation accuracy,
-    loss and confidence of every epoch, of the last and of the best, and what looks wrong, `run_warnings`) and
-    ``model/``. Interrupted and called again with the same configuration it goes on from the last whole epoch.
+    loss and confidence of every epoch, of the last and of the best, what guards did, and what looks wrong,
+    `run_warnings`) and ``model/``. Interrupted anywhere and called again with the same configuration it goes on from
+    the last whole epoch; on a CPU, in fp32, the model is the same to the last bit.
 
     Args:
         config: What to train.
@@ -51,7 +53,8 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
         The run folder.
 
     Raises:
-        ValueError: For data, options or a folder that cannot be used; each is named.
+        ValueError: For data, options or a folder that cannot be used; each is named. For a loss or gradient that is no
+            finite number: the weights are left as they were, and ``not_finite-0.json`` names the images of the batch.
     """
     _check(config)
     folder = RunFolder(out)
@@ -82,10 +85,15 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
         seconds=round(time.perf_counter() - started, 2), resumed=checkpoint is not None, steps=trainer.state.global_step
     )
     validation = _validation(trainer)
-    warnings = run_warnings(_history(config, folder, dataset, method, validation["epochs"]))
+    history = _history(config, folder, dataset, method, validation["epochs"])
     folder.write(  # last: it says that the run is whole
         "metrics.json",
-        {"finished": True, "validation": validation, "warnings": [asdict(warning) for warning in warnings]},
+        {
+            "finished": True,
+            "validation": validation,
+            "guards": guard_counts(history.steps),
+            "warnings": [asdict(warning) for warning in run_warnings(history)],
+        },
     )
     shutil.rmtree(folder.path / "checkpoints")
     return folder.path
@@ -171,6 +179,8 @@ def _trainer(
     callbacks: list[TrainerCallback] = [TrainingProgress(folder, config.title, quiet=quiet)]
     if plan.patience:
         callbacks.append(EarlyStoppingCallback(plan.patience))
+    if plan.max_drop is not None:
+        callbacks.append(MaxDrop(plan.max_drop))
     trainer = ClassificationTrainer(
         model=model,
         args=arguments,
@@ -181,6 +191,7 @@ def _trainer(
         callbacks=callbacks,
     )
     trainer.method = method
+    trainer.on_not_finite = lambda found: folder.write(NOT_FINITE.format(trainer.args.process_index), found)
     trainer.on_terms = lambda step, terms: folder.append("steps.jsonl", {"step": step, **terms})
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -221,4 +232,5 @@ def _history(
 
 
 def _keeps_best(config: TrainConfig) -> bool:
-    return config.optimization.keep == "best" or config.optimization.patience > 0
+    plan = config.optimization
+    return plan.keep == "best" or plan.patience > 0 or plan.max_drop is not None

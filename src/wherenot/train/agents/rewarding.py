@@ -17,6 +17,7 @@ from wherenot.train.agents.arguments import shared_arguments
 from wherenot.train.agents.config import AgentTrainConfig
 from wherenot.train.agents.records import shrunk
 from wherenot.train.checkpoints import CheckpointMixin
+from wherenot.train.guards import NotFiniteMixin
 
 GENERATIONS = 4
 """Answers to each task, unless a configuration says otherwise."""
@@ -71,7 +72,7 @@ class Rewarding:
 
 def reward_trainer(
     config: AgentTrainConfig, vlm: VisionLanguageModel, samples: Sequence[GuiSample], checkpoints: Path
-) -> GRPOTrainer:
+) -> RewardTrainer:
     """A trainer that rewards right clicks, and with a weight also the evidence of right clicks.
 
     A batch holds answers, not tasks: each task is answered ``generations`` times, and an answer is as good as its
@@ -106,15 +107,29 @@ def reward_trainer(
         beta=method.kl or 0.0,
         reward_weights=weights,
     )
-    return _RewardTrainer(
+    trainer = RewardTrainer(
         model=vlm.wrapped,  # pyright: ignore[reportArgumentType]
         reward_funcs=[Rewarding(reward, vlm, samples) for reward in rewards],  # pyright: ignore[reportArgumentType]
         args=arguments,
         train_dataset=prompts(samples, config.max_side),
         processing_class=vlm.processor,
     )
+    trainer.samples = samples
+    return trainer
 
 
-class _RewardTrainer(CheckpointMixin, GRPOTrainer):
+class RewardTrainer(NotFiniteMixin, CheckpointMixin, GRPOTrainer):
+    """`GRPOTrainer` whose checkpoints are whole, and which stops at losses that are no numbers.
+
+    Attributes:
+        samples: The tasks, in the order of `prompts`.
+    """
+
+    samples: Sequence[GuiSample] = ()
+
+    def sample_ids(self, inputs: Sequence[dict[str, Any]]) -> list[str]:
+        """The names of the tasks that were answered together."""
+        return [self.samples[row].id for row in dict.fromkeys(item["row"] for item in inputs)]
+
     def _send_telemetry(self) -> None:
         """Nothing about a run leaves the machine."""

@@ -22,6 +22,7 @@ from wherenot.scoring import evaluating
 from wherenot.train.agents.collating import Task
 from wherenot.train.agents.sharing import cache_of
 from wherenot.train.checkpoints import CheckpointMixin
+from wherenot.train.guards import NotFiniteMixin
 
 
 class AgentMethodMixin:
@@ -31,7 +32,8 @@ class AgentMethodMixin:
     found before an optimizer step, in all its batches on all ranks, so that the loss is the mean over the step's tasks
     that are off, however these are cut into batches and dealt to ranks. Its forwards ask the model itself, not its
     wrapper for several ranks: there is one backward, in which the wrapper sees the sum of both gradients, also on a
-    rank that has nothing to penalise.
+    rank that has nothing to penalise. Penalties of a batch whose sum is no finite number are left out, and the
+    diagnostics count such batches (``skipped``).
 
     Attributes:
         method: What is added; None adds nothing.
@@ -84,6 +86,9 @@ class AgentMethodMixin:
             return found
         loss, outputs = found if return_outputs else (found, None)
         penalty = self._penalty(off) if off else loss.new_zeros(())
+        if not bool(penalty.isfinite()):
+            self._acting["skipped"] += 1
+            penalty = loss.new_zeros(())
         self._note(loss.detach(), penalty.detach(), scaled=self._is_scaled(num_items_in_batch))
         assert self.method is not None
         weight = self.method.weight / max(1.0, self._acting["penalised"])
@@ -113,7 +118,7 @@ class AgentMethodMixin:
                 batch["off"] = found.off
                 counts += torch.tensor([found.aligned, len(found.off)], device=counts.device)
         aligned, penalised = self.accelerator.reduce(counts, "sum").tolist()
-        return {"aligned": aligned, "penalised": penalised, "penalty": 0.0, "task_loss": 0.0}
+        return {"aligned": aligned, "penalised": penalised, "penalty": 0.0, "task_loss": 0.0, "skipped": 0.0}
 
     def _penalty(self, off: Sequence[Off]) -> Tensor:
         """The sum of the penalties of a batch."""
@@ -140,8 +145,8 @@ class AgentMethodMixin:
         self._batches_left -= 1
         if self._batches_left:
             return
-        known = torch.tensor([self._acting["task_loss"], self._acting["penalty"]], device=loss.device)
-        task_loss, penalty_sum = self.accelerator.reduce(known, "sum").tolist()
+        known = torch.tensor([self._acting[name] for name in ("task_loss", "penalty", "skipped")], device=loss.device)
+        task_loss, penalty_sum, skipped = self.accelerator.reduce(known, "sum").tolist()
         told = {
             "task_loss": task_loss / self.accelerator.num_processes,
             "aligned": self._acting["aligned"],
@@ -149,6 +154,8 @@ class AgentMethodMixin:
         }
         if told["penalised"]:
             told["penalty"] = penalty_sum / told["penalised"]
+        if skipped:
+            told["skipped"] = skipped
         if self.on_terms is not None:
             self.on_terms(self.state.global_step + 1, told)
 
@@ -188,7 +195,7 @@ def _checkpointed(layer: nn.Module, checkpoint: Any, forward: Callable[..., Any]
     return checkpoint(in_eval, *inputs)
 
 
-class AgentTrainer(AgentMethodMixin, CheckpointMixin, SFTTrainer):
+class AgentTrainer(AgentMethodMixin, NotFiniteMixin, CheckpointMixin, SFTTrainer):
     """`SFTTrainer` with a method; a step's loss is the mean over its tokens for every family.
 
     For some families (Qwen2.5-VL among them) transformers does not count the tokens of a step, and the loss would be a
@@ -204,6 +211,10 @@ class AgentTrainer(AgentMethodMixin, CheckpointMixin, SFTTrainer):
         super().__init__(*arguments, **options)
         self.model_accepts_loss_kwargs = True
         self._sampler = sampler
+
+    def sample_ids(self, inputs: dict[str, Any]) -> list[str]:
+        """The names of the tasks."""
+        return [task.sample.id for task in inputs["tasks"]]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return super()._get_train_sampler(train_dataset) if self._sampler is None else self._sampler

@@ -14,7 +14,6 @@ from accelerate.utils import gather_object
 from datasets import Dataset as Rows
 from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback
-from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.sft_config import SFTConfig
 
 from wherenot.data import Dataset, GuiSample
@@ -29,12 +28,14 @@ from wherenot.train.agents.config import AgentOptimizationConfig, AgentTrainConf
 from wherenot.train.agents.lora import attach, summary
 from wherenot.train.agents.recipe import build_agent_method, click_preparer
 from wherenot.train.agents.records import agent_data
-from wherenot.train.agents.rewarding import reward_trainer
+from wherenot.train.agents.rewarding import RewardTrainer, reward_trainer
 from wherenot.train.agents.sharing import ScreenSampler
 from wherenot.train.agents.trainer import AgentTrainer
 from wherenot.train.agents.validation import click_summary, validated
 from wherenot.train.checkpoints import last_whole_checkpoint
 from wherenot.train.config import config_dict
+from wherenot.train.guards import NOT_FINITE
+from wherenot.train.history import guard_counts, read_steps
 from wherenot.train.progress import TrainingProgress
 from wherenot.train.training import quiet_transformers
 
@@ -97,7 +98,11 @@ def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None 
         folder.amend(seconds=round(seconds, 2), resumed=checkpoint is not None, steps=trainer.state.global_step)
         (folder.path / "validation.jsonl").unlink(missing_ok=True)
         folder.append("validation.jsonl", *records)
-        folder.write("metrics.json", {"finished": True, "validation": click_summary(records), "warnings": []})
+        counts = guard_counts(read_steps(folder.records("steps.jsonl"))[0])
+        folder.write(
+            "metrics.json",
+            {"finished": True, "validation": click_summary(records), "guards": counts, "warnings": []},
+        )
         shutil.rmtree(folder.path / "checkpoints")
     state.wait_for_everyone()
     return folder.path
@@ -132,7 +137,7 @@ def _trainer(
     method: AgentMethod | None,
     *,
     quiet: bool,
-) -> AgentTrainer | GRPOTrainer:
+) -> AgentTrainer | RewardTrainer:
     checkpoints = folder.path / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
     samples = _tasks(dataset, "train")
@@ -141,6 +146,7 @@ def _trainer(
     else:
         trainer = _answer_trainer(config, vlm, samples, checkpoints, method)
     trainer.remove_callback(PrinterCallback)
+    trainer.on_not_finite = lambda found: folder.write(NOT_FINITE.format(trainer.args.process_index), found)
     if trainer.is_world_process_zero():
         progress: TrainerCallback = TrainingProgress(folder, config.title, quiet=quiet)
         trainer.add_callback(progress)
