@@ -3,15 +3,16 @@
     python benchmarks/kills.py runs/kills
     python benchmarks/kills.py runs/kills --kills 5 --seed 1 --methods log agent:necessity
 
-For each method `python -m wherenot train` once without a kill, and once killed as often as asked, by SIGINT, SIGTERM
-and SIGKILL in turn, each at a moment drawn evenly over the time that the first run took, from when its run folder
-exists on; then left to end. Files of the model and metrics.json must be the same, byte for byte. SIGINT must end with
-130 and SIGTERM with 143, both with the words that say how to go on.
+For each method `wherenot train` once without a kill, and once killed as often as asked, by SIGINT, SIGTERM and SIGKILL
+in turn, each at a moment drawn evenly over the time that the first run took, from when its run folder exists on; then
+left to end. Files of the model and metrics.json must be the same, byte for byte. SIGINT must end with code 130, SIGTERM
+with 143. Commands are forked off a process that has imported everything; with --fresh each is a `python -m wherenot`.
 """
 
 import argparse
 import filecmp
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -40,6 +41,8 @@ METHODS = {
 }
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
 SIDE = 84
+CONTEXT = multiprocessing.get_context("forkserver")
+FRESH = "--fresh" in sys.argv
 
 
 def tasks():
@@ -92,13 +95,43 @@ def prepare(folder):
     write_gui(tasks(), folder / "tasks")
 
 
+def train(config, out, log):
+    """What the command does, in a process that has imported everything already."""
+    from wherenot.cli import main
+
+    for number, name in ((1, os.devnull), (2, log)):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    sys.exit(main(["train", str(config), "--out", str(out)]))
+
+
+class Forked:
+    """The command in a forked process, which starts in no time; used as `subprocess.Popen`."""
+
+    def __init__(self, *arguments):
+        self._process = CONTEXT.Process(target=train, args=arguments)
+        self._process.start()
+        self.pid = self._process.pid
+
+    def poll(self):
+        return self._process.exitcode
+
+    returncode = property(poll)
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def wait(self):
+        self._process.join()
+        return self._process.exitcode
+
+
 def begin(config, out):
-    with out.with_suffix(".log").open("a") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "wherenot", "train", str(config), "--out", str(out)],
-            stdout=subprocess.DEVNULL, stderr=log,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        )  # fmt: skip
+    log = out.with_suffix(".log")
+    if not FRESH:
+        return Forked(config, out, log)
+    with log.open("a") as file:
+        command = [sys.executable, "-m", "wherenot", "train", str(config), "--out", str(out)]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
 
 
 def until_it_writes(process, out, since):
@@ -163,7 +196,10 @@ def main():
     parser.add_argument("--kills", type=int, default=3, help="of each method's run")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--fresh", action="store_true", help="import everything again for each command")
     options = parser.parse_args()
+    os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    CONTEXT.set_forkserver_preload(["wherenot.train.training", "wherenot.train.agents.training", "wherenot.commands"])
     shutil.rmtree(options.out, ignore_errors=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
     prepare(options.out)

@@ -36,3 +36,17 @@ class ForkedWorker(subprocess.Popen):
     @property
     def returncode(self):
         return self._process.exitcode
+
+
+def _command(arguments, log):
+    from wherenot.cli import main
+
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    sys.exit(main(arguments))
+
+
+def command(arguments, log):
+    """`wherenot` with these arguments, in a process of its own that can be killed; what it says goes to a file."""
+    process = CONTEXT.Process(target=_command, args=([str(argument) for argument in arguments], str(log)))
+    process.start()
+    return process

@@ -129,16 +129,24 @@ class CheckpointMixin:
             set_random_state(read_state(Path(checkpoint), self._random_name))
 
     def _init_training_state(
-        self, max_steps: int, steps_per_epoch: int, num_epochs: int, checkpoint: str | None, trial: Any
+        self,
+        max_steps: int,
+        num_update_steps_per_epoch: int,
+        num_train_epochs: int,
+        resume_from_checkpoint: str | None,
+        trial: Any,
     ) -> tuple[int, int]:
         """Where to go on: whole epochs, and batches after them."""
-        started = super()._init_training_state(max_steps, steps_per_epoch, num_epochs, checkpoint, trial)  # pyright: ignore[reportAttributeAccessIssue]
-        if checkpoint is None:
+        started = super()._init_training_state(  # pyright: ignore[reportAttributeAccessIssue]
+            max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+        )
+        if resume_from_checkpoint is None:
             return started
+        checkpoint = Path(resume_from_checkpoint)
         if self.state.best_global_step:  # its path is that of then; the trainer would do without if the run was moved
-            self.state.best_model_checkpoint = str(best_of(Path(checkpoint)))
+            self.state.best_model_checkpoint = str(best_of(checkpoint))
         # A run that had ended, or was stopped early, would go on with one step or epoch more.
-        return (num_epochs, 0) if was_last(Path(checkpoint)) else started
+        return (num_train_epochs, 0) if was_last(checkpoint) else started
 
     @property
     def _random_name(self) -> str:
