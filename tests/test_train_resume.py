@@ -202,3 +202,15 @@ def test_a_line_that_a_full_disk_cut_does_not_join_the_next(tmp_path):
         file.write('{"step": 2, "lo')
     folder.append("steps.jsonl", {"step": 2}, {"step": 3})
     assert [line["step"] for line in folder.records("steps.jsonl")] == [1, 2, 3]
+
+
+def test_an_interruption_takes_the_bar_off_the_terminal(tmp_path, data, monkeypatch):
+    from wherenot.train import training
+    from wherenot.train.trainer import MethodMixin
+
+    shown = []
+    made = training.TrainingProgress
+    monkeypatch.setattr(training, "TrainingProgress", lambda *a, **o: shown.append(made(*a, **o)) or shown[-1])
+    interrupted_at(monkeypatch, config(), tmp_path, data, MethodMixin, "compute_loss", times=2)
+    assert shown[0]._bar.finished is False
+    assert not shown[0]._bar.live.is_started

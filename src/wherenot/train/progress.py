@@ -11,13 +11,24 @@ from wherenot.run import RunFolder
 
 
 class TrainingProgress(TrainerCallback):
-    """Shows progress and writes what the trainer logs into the run folder."""
+    """Shows progress and writes what the trainer logs into the run folder.
+
+    As a context it takes the bar off the terminal however training ends: an interruption would leave it without cursor.
+    """
 
     def __init__(self, folder: RunFolder, title: str, *, quiet: bool = False) -> None:
         self._folder = folder
         self._title = title
         self._bar = progress_bar(quiet=quiet)
         self._task = self._bar.add_task(f"train {title}", total=None, note="")
+
+    def __enter__(self) -> TrainingProgress:
+        """Nothing is shown before training begins."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the bar; a second time does nothing."""
+        self._bar.stop()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -75,9 +75,10 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
         ask_exactly=isinstance(method, MapPenalty),  # its small gradients are lost in half precision
     )
     started = time.perf_counter()
-    trainer = _trainer(config, folder, dataset, model, classifier.preprocess, method, quiet)
+    progress = TrainingProgress(folder, config.title, quiet=quiet)
+    trainer = _trainer(config, folder, dataset, model, classifier.preprocess, method, progress)
     checkpoint = last_whole_checkpoint(folder.path / "checkpoints")
-    with quiet_transformers():
+    with quiet_transformers(), progress:
         trainer.train(resume_from_checkpoint=checkpoint)
     classifier.save(folder.path / "model")
     # The seconds of a run that went on from a checkpoint are those of its last part.
@@ -133,7 +134,7 @@ def _trainer(
     model: TaskModel,
     preprocess: Any,
     method: Method | None,
-    quiet: bool,
+    progress: TrainingProgress,
 ) -> ClassificationTrainer:
     plan = config.optimization
     set_seed(config.seed)
@@ -176,7 +177,7 @@ def _trainer(
         report_to="none",
         seed=config.seed,
     )
-    callbacks: list[TrainerCallback] = [TrainingProgress(folder, config.title, quiet=quiet)]
+    callbacks: list[TrainerCallback] = [progress]
     if plan.patience:
         callbacks.append(EarlyStoppingCallback(plan.patience))
     if plan.max_drop is not None:

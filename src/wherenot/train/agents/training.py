@@ -12,7 +12,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset as Rows
-from transformers import TrainerCallback, set_seed
+from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 
@@ -85,10 +85,11 @@ def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None 
     if not quiet and state.is_main_process:
         print(f"trains {trainable:,} weights: {summary(layers) if layers else 'all'}")
     started = time.perf_counter()
-    trainer = _trainer(config, folder, dataset, vlm, method, quiet=quiet)
+    progress = TrainingProgress(folder, config.title, quiet=quiet or not state.is_main_process)
+    trainer = _trainer(config, folder, dataset, vlm, method, progress)
     with state.main_process_first():  # it clears away what the others are not to see
         checkpoint = last_whole_checkpoint(folder.path / "checkpoints")
-    with quiet_transformers():
+    with quiet_transformers(), progress:
         trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - started
     records = _validate(config, dataset, vlm, state, quiet=quiet)
@@ -135,8 +136,7 @@ def _trainer(
     dataset: Dataset,
     vlm: VisionLanguageModel,
     method: AgentMethod | None,
-    *,
-    quiet: bool,
+    progress: TrainingProgress,
 ) -> AgentTrainer | RewardTrainer:
     checkpoints = folder.path / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
@@ -148,7 +148,6 @@ def _trainer(
     trainer.remove_callback(PrinterCallback)
     trainer.on_not_finite = lambda found: folder.write(NOT_FINITE.format(trainer.args.process_index), found)
     if trainer.is_world_process_zero():
-        progress: TrainerCallback = TrainingProgress(folder, config.title, quiet=quiet)
         trainer.add_callback(progress)
         if isinstance(trainer, AgentTrainer):
             trainer.on_terms = lambda step, terms: folder.append("steps.jsonl", {"step": step, **terms})
