@@ -132,26 +132,25 @@ def test_a_drop_is_a_share(value):
 
 
 class Small(torch.nn.Module):
-    """A model that has memory for so many images at once."""
+    """A model that has memory for so many images at once, always or with gradients."""
 
-    def __init__(self, model, memory):
+    def __init__(self, model, memory, *, always):
         super().__init__()
-        self.model, self.memory, self.largest = model, memory, 0
+        self.model, self.memory, self.always = model, memory, always
 
     def forward(self, images):
-        if len(images) > self.memory:
+        if len(images) > self.memory and (self.always or torch.is_grad_enabled()):
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        self.largest = max(self.largest, len(images))
         return self.model(images)
 
 
-def aligned(model, memory=None):
+def aligned(model, memory=None, *, always=True):
     """What alignment adds and the gradient of it, with so much memory for its forwards."""
     generator = torch.Generator().manual_seed(0)
     images, targets = torch.rand(4, 3, 8, 8, generator=generator), torch.tensor([0, 1, 0, 1])
     priors = [Prior.from_boxes([[0, 0, 2, 2]], 8, 8)] * 4
     logits = model(images)
-    asked = model if memory is None else Small(model, memory)
+    asked = model if memory is None else Small(model, memory, always=always)
     align = Alignment(form="log", interval=1, partition=Grid(3, 3), confidence_above=-1.0, stop_above=None)
     targets = logits.argmax(1)
     terms = align(asked, Batch(images=images, targets=targets, logits=logits, priors=priors), step=1)
@@ -160,11 +159,12 @@ def aligned(model, memory=None):
     return terms, [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
 
 
-@pytest.mark.parametrize("memory", [1, 5, 16])
-def test_alignment_without_memory_halves_its_chunk_and_goes_on(memory):
+@pytest.mark.parametrize("always", [True, False], ids=["search", "losses"])
+@pytest.mark.parametrize("memory", [1, 5])
+def test_alignment_without_memory_halves_its_chunk_and_goes_on(memory, always):
     model = seeded(SmallBatchNormNet).eval()
     enough, gradients = aligned(model)
-    scarce, others = aligned(model, memory)
+    scarce, others = aligned(model, memory, always=always)
     assert "halved" not in enough.log
     assert scarce.log["halved"] >= 1
     assert scarce.loss.item() == pytest.approx(enough.loss.item(), rel=1e-5)
