@@ -210,7 +210,7 @@ def test_an_interruption_takes_the_bar_off_the_terminal(tmp_path, data, monkeypa
 
     shown = []
     made = training.TrainingProgress
-    monkeypatch.setattr(training, "TrainingProgress", lambda *a, **o: shown.append(made(*a, **o)) or shown[-1])
+    monkeypatch.setattr(training, "TrainingProgress", lambda *told, quiet: shown.append(made(*told)) or shown[-1])
     interrupted_at(monkeypatch, config(), tmp_path, data, MethodMixin, "compute_loss", times=2)
     assert shown[0]._bar.finished is False
     assert not shown[0]._bar.live.is_started
