@@ -6,9 +6,12 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
@@ -69,6 +72,25 @@ def was_last(checkpoint: Path) -> bool:
     return _state(checkpoint)["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"]
 
 
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Say what to do when a disk is full or will not be written, which safetensors has an error of its own for.
+
+    Args:
+        folder: What is written.
+
+    Raises:
+        OSError: Naming the folder.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise OSError(
+            f"train: {folder} cannot be written ({error}). What was finished is kept; with room on the disk the same "
+            "command goes on from there."
+        ) from error
+
+
 class CheckpointMixin:
     """Makes the checkpoints of a `Trainer` whole or void: put it before the trainer class.
 
@@ -85,12 +107,13 @@ class CheckpointMixin:
     is_fsdp_enabled: Any
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)  # pyright: ignore[reportAttributeAccessIssue]
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            folder = Path(self.args.output_dir)
-            seal(folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
-            rotate_checkpoints(str(folder), _KEPT, best_model_checkpoint=self.state.best_model_checkpoint)
+        folder = Path(self.args.output_dir)
+        with writing(folder):
+            super()._save_checkpoint(model, trial)  # pyright: ignore[reportAttributeAccessIssue]
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                seal(folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+                rotate_checkpoints(str(folder), _KEPT, best_model_checkpoint=self.state.best_model_checkpoint)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)  # pyright: ignore[reportAttributeAccessIssue]

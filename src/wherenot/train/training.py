@@ -24,7 +24,7 @@ from wherenot.models import Classifier, build_classifier, train_only
 from wherenot.region_cache import CachedPartition, default_cache
 from wherenot.rejected import write_rejected
 from wherenot.run import RunFolder
-from wherenot.train.checkpoints import last_whole_checkpoint
+from wherenot.train.checkpoints import last_whole_checkpoint, writing
 from wherenot.train.config import TrainConfig, config_dict
 from wherenot.train.guards import NOT_FINITE, MaxDrop
 from wherenot.train.history import Epoch, History, guard_counts, read_steps
@@ -80,7 +80,8 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     checkpoint = last_whole_checkpoint(folder.path / "checkpoints")
     with quiet_transformers(), progress:
         trainer.train(resume_from_checkpoint=checkpoint)
-    classifier.save(folder.path / "model")
+    with writing(folder.path / "model"):
+        classifier.save(folder.path / "model")
     # The seconds of a run that went on from a checkpoint are those of its last part.
     folder.amend(
         seconds=round(time.perf_counter() - started, 2), resumed=checkpoint is not None, steps=trainer.state.global_step

@@ -32,7 +32,7 @@ from wherenot.train.agents.rewarding import RewardTrainer, reward_trainer
 from wherenot.train.agents.sharing import ScreenSampler
 from wherenot.train.agents.trainer import AgentTrainer
 from wherenot.train.agents.validation import click_summary, validated
-from wherenot.train.checkpoints import last_whole_checkpoint
+from wherenot.train.checkpoints import last_whole_checkpoint, writing
 from wherenot.train.config import config_dict
 from wherenot.train.guards import NOT_FINITE
 from wherenot.train.history import guard_counts, read_steps
@@ -94,7 +94,8 @@ def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None 
     seconds = time.perf_counter() - started
     records = _validate(config, dataset, vlm, state, quiet=quiet)
     if state.is_main_process:
-        _save(vlm, folder.path / "model")
+        with writing(folder.path / "model"):
+            _save(vlm, folder.path / "model")
         # The seconds of a run that went on from a checkpoint are those of its last part.
         folder.amend(seconds=round(seconds, 2), resumed=checkpoint is not None, steps=trainer.state.global_step)
         (folder.path / "validation.jsonl").unlink(missing_ok=True)
