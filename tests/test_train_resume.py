@@ -95,7 +95,7 @@ def test_a_checkpoint_that_is_cut_short_does_not_count(tmp_path, data, monkeypat
     from wherenot.train import checkpoints, training
 
     times = {"write_state": 5, "seal": 2, "rotate_checkpoints": 2, "_to_disk": 14}[writer]  # in the second one
-    kind, said = (KeyboardInterrupt, None) if error is KeyboardInterrupt else (OSError, "with room on the disk the same")
+    kind, said = (KeyboardInterrupt, None) if error is KeyboardInterrupt else (OSError, "with room on the disk")
     with monkeypatch.context() as patch:
         cut(patch, checkpoints, writer, times=times, error=error)
         with pytest.raises(kind, match=said):
