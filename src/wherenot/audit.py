@@ -90,7 +90,9 @@ def audit(
             "labels would mean different things. Train on this data first, or rename the classes."
         )
     if len(dataset.classes) < 2:
-        raise ValueError(f"audit: {dataset.name} has one class, {dataset.classes[0]!r}; every answer would be right.")
+        raise ValueError(
+            f"audit: {dataset.name} has one class, {' '.join(dataset.classes)!r}; every answer would be right."
+        )
     return run_audit(
         _Auditor(classifier, config), dataset, out, config, name=name, model=model, at_once=config.batch_size,
         on_images=on_images, classes=list(dataset.classes),

@@ -182,8 +182,10 @@ def _places(indices: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Indices with places instead of masks."""
     found: list[Tensor | None] = []
     for index in indices:
-        masks = index is not None and index.dtype == torch.bool and not isinstance(index, _HollowTensor)
-        found += list(index.nonzero().unbind(1)) if masks else [index]
+        if index is not None and index.dtype == torch.bool and not isinstance(index, _HollowTensor):
+            found += list(index.nonzero().unbind(1))
+        else:
+            found.append(index)
     return found
 
 

@@ -47,7 +47,7 @@ def training_data(config: TrainConfig, dataset: Dataset | None = None) -> Datase
         raise DataError(f"training_data: {config.data} asks questions; a classifier would learn to answer unasked.")
     if len(dataset.classes) < 2:
         raise DataError(
-            f"training_data: {config.data} has one class, {dataset.classes[0]!r}; there is nothing to tell."
+            f"training_data: {config.data} has one class, {' '.join(dataset.classes)!r}; there is nothing to tell."
         )
     if "train" not in dataset.splits:
         raise DataError(f"training_data: {config.data} has no train split, only {', '.join(dataset.splits)}.")

@@ -48,12 +48,12 @@ class Tokens:
     """
 
     tasks: int
-    median: float
+    median: float | int
     largest: int
-    image: float
-    answer: float
-    regions: float
-    targeted: float
+    image: float | int
+    answer: float | int
+    regions: float | int
+    targeted: float | int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class Memory:
         """All of it."""
         return self.lasting + self.task + self.penalty
 
-    def batch_size(self, card: float, batch_size: int) -> int:
+    def batch_size(self, card: float | int, batch_size: int) -> int:
         """The largest batch that fits a GPU of so many GB, if memory grows with the batch; 0 if none does.
 
         Args:
@@ -128,9 +128,9 @@ class AgentPlan:
     memory: dict[bool, Memory]
     work: AgentWork
     validated: int
-    task_flops: float
-    penalty_flops: float
-    look_flops: float
+    task_flops: float | int
+    penalty_flops: float | int
+    look_flops: float | int
 
     @property
     def training_flops(self) -> float:
@@ -138,7 +138,7 @@ class AgentPlan:
         work, looked = self.work, self.work.looked + self.work.answered
         return work.trained * self.task_flops + work.penalised * self.penalty_flops + looked * self.look_flops
 
-    def hours(self, tflops: float) -> tuple[float, float]:
+    def hours(self, tflops: float | int) -> tuple[float, float]:
         """Hours of training and of validation.
 
         Args:

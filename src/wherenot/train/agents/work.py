@@ -24,10 +24,10 @@ class AgentWork:
         answered: Answers that are generated.
     """
 
-    trained: float = 0.0
-    looked: float = 0.0
-    penalised: float = 0.0
-    answered: float = 0.0
+    trained: float | int = 0.0
+    looked: float | int = 0.0
+    penalised: float | int = 0.0
+    answered: float | int = 0.0
 
     def __add__(self, other: AgentWork) -> AgentWork:
         return AgentWork(
@@ -37,7 +37,7 @@ class AgentWork:
             answered=self.answered + other.answered,
         )
 
-    def __mul__(self, times: float) -> AgentWork:
+    def __mul__(self, times: float | int) -> AgentWork:
         return AgentWork(
             trained=self.trained * times,
             looked=self.looked * times,
@@ -46,7 +46,7 @@ class AgentWork:
         )
 
 
-def training_work(config: AgentTrainConfig, *, regions: float = 1.0, targeted: float = 1.0) -> AgentWork:
+def training_work(config: AgentTrainConfig, *, regions: float | int = 1.0, targeted: float | int = 1.0) -> AgentWork:
     """What training asks of the model if all that a method could act on is right, and off; validation is left out.
 
     A screenshot that tasks share is counted for each.
@@ -75,7 +75,7 @@ def training_work(config: AgentTrainConfig, *, regions: float = 1.0, targeted: f
     return step * plan.steps + acted * (most * (plan.steps // method.interval))
 
 
-def looks(method: AgentMethod, regions: float) -> float:
+def looks(method: AgentMethod, regions: float | int) -> float:
     """Screenshots that a method looks at without gradients, for a task with a target."""
     if not isinstance(method, Penalty):
         return 0.0
@@ -83,7 +83,7 @@ def looks(method: AgentMethod, regions: float) -> float:
     return float(_read(method.tokens) + searched)
 
 
-def copies(method: AgentMethod, regions: float) -> int:
+def copies(method: AgentMethod, regions: float | int) -> int:
     """Masked screenshots that a method looks at with gradients, for a task that is off."""
     if isinstance(method, EvidencePenalty):
         most = 2 * min(method.max_regions, _whole(regions))
@@ -91,7 +91,9 @@ def copies(method: AgentMethod, regions: float) -> int:
     return 1 if isinstance(method, Necessity) else 2 if isinstance(method, RandomRegions) else 0
 
 
-def _rewarded(config: AgentMethodConfig, answers: float, targeted: float, regions: float) -> AgentWork:
+def _rewarded(
+    config: AgentMethodConfig, answers: float | int, targeted: float | int, regions: float | int
+) -> AgentWork:
     """Answers are read by the model while it writes them; then it is asked about them."""
     asked = 0
     if config.evidence is not None:
@@ -113,9 +115,9 @@ def _read(tokens: str) -> int:
     return 1 if tokens == "all" else 2
 
 
-def _searched(search: Search, regions: float, depth: int) -> int:
+def _searched(search: Search, regions: float | int, depth: int) -> int:
     return search_cost(search, _whole(regions), depth)
 
 
-def _whole(regions: float) -> int:
+def _whole(regions: float | int) -> int:
     return -int(-regions // 1)
