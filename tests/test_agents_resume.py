@@ -51,7 +51,7 @@ def same(one, two):
     assert all((one / name).read_text() == (two / name).read_text() for name in ("metrics.json", "validation.jsonl"))
 
 
-@pytest.mark.parametrize("name", ["swap", "grpo"])
+@pytest.mark.parametrize("name", ["swap", "necessity"])
 def test_every_method_goes_on_to_the_same_bits(tmp_path, base, monkeypatch, name):
     from transformers import Trainer
 

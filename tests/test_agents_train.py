@@ -174,7 +174,7 @@ def test_options_reach_the_method_or_are_refused():
         build_agent_method(AgentMethodConfig(name="paper", form="log"), seed=0)
     assert agent_method_options("paper") == {
         "weight", "interval", "tokens", "right_above", "form", "max_regions", "test", "tau", "search", "partition",
-        "fill",
+        "fill", "max_tasks",
     }  # fmt: skip
 
 

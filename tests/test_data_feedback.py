@@ -186,8 +186,9 @@ class TestRefusals:
         path = str(saved(tmp_path / "f.jsonl", line("t.png", split="test", forbidden=box)))
         with pytest.raises(DataError, match="marks samples of test alone"):
             training_data(TrainConfig(data="pets", feedback=path, method=MethodConfig(name="log")), both)
+        plain = MethodConfig(name="finetune")
         with pytest.raises(ValueError, match="finetune uses no priors"):
-            training_data(TrainConfig(data="pets", feedback=path), both)
+            training_data(TrainConfig(data="pets", feedback=path, method=plain), both)
 
 
 def test_an_audit_measures_against_marks_and_reports_unknown_ones(tmp_path):
