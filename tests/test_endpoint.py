@@ -1,6 +1,7 @@
 """Evidence through an endpoint: a real model behind real HTTP must give what it gives at hand."""
 
 import json
+import threading
 import time
 from itertools import count
 
@@ -383,13 +384,15 @@ def test_a_counter_is_read_instead_of_the_token_it_contradicts(llava, tmp_path):
 
 def test_a_failure_does_not_wait_for_others_that_wait(llava, tmp_path):
     server = ChatServer(llava)
-    calls = count()
+    calls, both_asked = count(), threading.Event()
 
     def some_fail(_):
         match next(calls):
             case 4:
+                both_asked.wait(10)  # once the first has to wait, nothing new is asked
                 return error(429, "later", {"Retry-After": "60"})
             case 5:
+                both_asked.set()
                 time.sleep(0.3)
                 return error(400, "never")
         return None

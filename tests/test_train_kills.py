@@ -37,7 +37,7 @@ def kill(config, out, number, when):
     return process.exitcode
 
 
-def test_killed_three_times_it_ends_the_same(tmp_path, config, capsys):
+def test_killed_twice_it_ends_the_same(tmp_path, config, capsys):
     out, log = tmp_path / "killed", tmp_path / "log.txt"
     places = [out / "checkpoints" / f"checkpoint-{step}" for step in (3, 6)]
     # The first is killed in its first epoch, the second while it writes its second checkpoint.
@@ -45,8 +45,6 @@ def test_killed_three_times_it_ends_the_same(tmp_path, config, capsys):
     assert log.read_text().count(GOES_ON) == 1
     assert kill(config, out, signal.SIGKILL, places[1].is_dir) == -signal.SIGKILL
     assert places[0].is_dir()
-    assert kill(config, out, signal.SIGINT, (places[1] / "whole.json").is_file) == 130
-    assert log.read_text().count(GOES_ON) == 2
     for place in (out, tmp_path / "whole"):
         assert main(["train", str(config), "--out", str(place)]) == 0
     capsys.readouterr()

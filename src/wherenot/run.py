@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,7 +46,7 @@ class RunFolder:
         self.path = Path(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / f".probe-{os.getpid()}"
+            probe = self.path / f".probe-{_caller()}"
             probe.touch()
             probe.unlink()
         except OSError as error:
@@ -91,7 +92,7 @@ class RunFolder:
     def write(self, name: str, content: Any) -> Path:
         """Write JSON in one piece, and return where: readers see the old file or the new one."""
         target = self.path / name
-        partial = target.with_suffix(target.suffix + ".part")
+        partial = target.with_suffix(f"{target.suffix}.{_caller()}.part")
         with partial.open("w") as file:
             file.write(json.dumps(content, indent=1) + "\n")
             file.flush()
@@ -138,6 +139,11 @@ def _drop_cut_line(target: Path) -> None:
         if file.read() == b"\n":
             return
     os.truncate(target, target.read_bytes().rfind(b"\n") + 1)
+
+
+def _caller() -> str:
+    """Names who writes: several processes and threads may write the same file at once, each into a part of its own."""
+    return f"{os.getpid()}-{threading.get_ident()}"
 
 
 def read_warnings(model: str | Path) -> list[RunWarning]:
