@@ -21,7 +21,7 @@ class Demo:
     coloured square, and writes one report that compares them. Nothing is downloaded.
 
     With --gui an agent of 1.5 million weights is fine-tuned to click on screens whose icons have their usual places:
-    plainly, which helps it where they do and not where they do not, and with a method against that. Six minutes.
+    plainly, which helps it where they do and not where they do not, and with a method against that. Some minutes.
 
     Try:
       wherenot demo --out runs/demo
