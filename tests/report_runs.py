@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from record_files import write_records
+
 
 def measures(*, hit=True, coverage=None, **changes):
     """Evidence measures of one image."""
@@ -23,7 +25,7 @@ def measures(*, hit=True, coverage=None, **changes):
 
 
 def record(id, *, split="test", correct=True, hit=True, coverage=None, evidence_file=None, **changes):
-    """One line of `records.jsonl`."""
+    """One record."""
     found = measures(hit=hit, coverage=coverage)
     return {
         "id": id,
@@ -114,5 +116,5 @@ def write_run(folder: Path, *, records=(), rows=(), **about) -> Path:
     }
     (folder / "run.json").write_text(json.dumps(run))
     (folder / "metrics.json").write_text(json.dumps({"rows": list(rows)}))
-    (folder / "records.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in records))
+    write_records(folder, records)
     return folder

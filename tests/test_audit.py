@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from record_files import records_of, tables
 from wherenot import Normalization, Prior
 from wherenot.audit import AuditConfig, audit
 from wherenot.auditing import default_splits, measures
@@ -100,7 +101,7 @@ def test_an_image_that_cannot_be_read_is_counted_as_failure(tmp_path, quarters, 
     samples = (*quarters.samples[:-1], replace(quarters.samples[-1], read_image=broken))
     folder = audit(classifier, replace(quarters, samples=samples), tmp_path, CONFIG, name="toy", model="toy")
     rows = {metric: row for (_, metric), row in rows_of(folder).items()}
-    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    records = records_of(folder)
     assert len(records) == 12
     assert "broken.png" in records[-1]["error"]
     assert (rows["top1"]["value"], rows["top1"]["missing"]) == (pytest.approx(11 / 12), 1)
@@ -141,7 +142,7 @@ def test_results_do_not_depend_on_the_batch_and_survive_an_interruption(tmp_path
     config = replace(CONFIG, batch_size=3)
     with pytest.raises(KeyboardInterrupt):
         audit(classifier, quarters, tmp_path / "cut", config, name="toy", model="toy", on_images=stop)
-    assert len((tmp_path / "cut" / "records.jsonl").read_text().splitlines()) == 3
+    assert len(records_of(tmp_path / "cut")) == 3
     assert not (tmp_path / "cut" / "metrics.json").exists()
     seen = []
     cut = audit(
@@ -173,7 +174,7 @@ def test_an_order_cut_short_points_as_the_whole_one_and_leaves_the_curves_unknow
 
 def test_only_the_drawn_images_are_searched(tmp_path, quarters, classifier):
     folder = audit(classifier, quarters, tmp_path, replace(CONFIG, max_images=5), name="toy", model="toy")
-    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    records = records_of(folder)
     assert sum(record["true"] is not None for record in records) == 5
     assert sum(record["correct"] is not None for record in records) == 12
     assert rows_of(folder)["test", "pointing_touch"]["n"] == 5
@@ -214,4 +215,4 @@ def test_measures_of_a_forbidden_prior():
 
 
 def test_rows_are_strict_json():
-    assert metric_rows([], seed=0) == []
+    assert metric_rows(tables([]), seed=0) == []

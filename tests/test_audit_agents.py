@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from record_files import records_of, tables
 from test_gui_judging import BOX, SIDE, broken, nothing, picture, prior, showing, task
 from vlms import RuleVlm
 from wherenot import explain_generation as explaining
@@ -60,7 +61,7 @@ def audited(folder, samples, rule, **config):
     settings = AnswerAuditConfig(partition="grid:2x2", **config)
     out = audit_answers(RuleVlm(rule), data, folder, settings, name="agent", model="tiny")
     rows = {row["metric"]: row for row in json.loads((out / "metrics.json").read_text())["rows"]}
-    return rows, [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    return rows, records_of(out)
 
 
 def test_thought_and_action_are_explained_apart_and_compared(tmp_path, seeing):
@@ -219,7 +220,7 @@ def test_clicks_given_where_the_evidence_lies():
         record_of("e", distance=0.0, hit=None, searched=False),
         record_of("f", distance=None, hit=None, error="broken"),
     ]
-    rows = {row["metric"]: row for row in metric_rows(records, seed=0)}
+    rows = {row["metric"]: row for row in metric_rows(tables(records), seed=0)}
     given = rows["click_success_given_pointing_coverage@0.2"]
     assert (given["value"], given["n"], given["missing"]) == (pytest.approx(1 / 3), 3, 0)
     distance = rows["click_distance_px_given_pointing_coverage@0.2"]
@@ -239,7 +240,7 @@ def test_clicks_given_where_the_evidence_lies():
 
 
 def test_nothing_on_the_target_gives_no_conditional_value():
-    rows = {row["metric"]: row for row in metric_rows([record_of("a", distance=0.0, hit=False)], seed=0)}
+    rows = {row["metric"]: row for row in metric_rows(tables([record_of("a", distance=0.0, hit=False)]), seed=0)}
     given = rows["click_success_given_pointing_coverage@0.2"]
     assert (given["value"], given["n"]) == (None, 0)
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from photo_folder import save_lines, varied
+from record_files import records_of, tables
 from vlms import BrightReader, RuleVlm, quarters_image
 from wherenot import explain_generation as explaining
 from wherenot.audit import audit
@@ -69,10 +70,6 @@ def on_paper(monkeypatch):
 
 def rows_of(folder):
     return {row["metric"]: row for row in json.loads((folder / "metrics.json").read_text())["rows"]}
-
-
-def records_of(folder):
-    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
 
 
 def run(vlm, dataset, out, config=CONFIG, **options):
@@ -223,12 +220,13 @@ def test_rows_of_corrections_golden():
     """G19, as an audit's records."""
     found = {"forwards": 1, "insertion_auc": 0.5}
     records = [
-        {"id": str(area), "split": "t", "group": None, "label": "No", "correct": False, "searched": True, "error": None,
+        {"id": str(area), "split": "t", "group": None, "label": "No", "predicted": "Yes", "correct": False,
+         "searched": True, "error": None,
          "true": {**found, "removed_area": area, "correction_rate@0.1": area <= 0.1}}
         for area in (0.05, 0.5, 1.0)
     ]  # fmt: skip
     failed = {**records[0], "id": "x", "error": "gone", "true": None, "correct": None}
-    rows = {row["metric"]: row for row in metric_rows([*records, failed], seed=0)}
+    rows = {row["metric"]: row for row in metric_rows(tables([*records, failed]), seed=0)}
     assert rows["removed_area"]["value"] == pytest.approx(0.516667, abs=1e-6)
     assert rows["correction_rate@0.1"]["value"] == pytest.approx(0.333333, abs=1e-6)
     assert rows["correction_rate_of_corrected@0.1"]["value"] == 0.5

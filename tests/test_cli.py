@@ -10,6 +10,7 @@ import skimage.data
 import torch
 from PIL import Image
 
+from record_files import records_of
 from wherenot.cli import main
 from wherenot.data import Dataset, decoy, write_folder
 from wherenot.evidence import Evidence
@@ -99,7 +100,7 @@ def test_audit_and_compare(trained, typed):
         )  # fmt: skip
         assert "report: " in printed
     run = trained / "runs" / "audit-log"
-    assert len((run / "records.jsonl").read_text().splitlines()) == 8
+    assert len(records_of(run)) == 8
     page = (run / "report.html").read_text()
     assert "test_swapped" in page
     printed = typed("compare", "runs/audit-plain", "runs/audit-log", "--out", "both", cwd=trained)

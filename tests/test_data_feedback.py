@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from record_files import records_of
 from wherenot.audit import AuditConfig, audit
 from wherenot.data import DataError, Dataset, Sample, read_feedback, with_feedback
 from wherenot.data.feedback import Marks
@@ -201,7 +202,7 @@ def test_an_audit_measures_against_marks_and_reports_unknown_ones(tmp_path):
         )
     ))  # fmt: skip
     run = audit(model, data(sample(size=(28, 28))), tmp_path / "run", config, name="cnn", model="small-cnn")
-    [record] = [json.loads(text) for text in (run / "records.jsonl").read_text().splitlines()]
+    [record] = records_of(run)
     assert record["true"]["coverage"] == 1.0
     assert json.loads((run / "run.json").read_text())["rejected"][0]["id"] == "train/b.png"
 
@@ -211,7 +212,7 @@ def test_an_audit_keeps_curves_and_what_part_of_the_image_it_saw(tmp_path):
     model.preprocess = Preprocess(height=28, width=28, short_side=32)
     config = AuditConfig(partition="grid:2x2", noise=())
     run = audit(model, data(sample(size=(40, 80))), tmp_path, config, name="cnn", model="small-cnn")
-    [record] = [json.loads(text) for text in (run / "records.jsonl").read_text().splitlines()]
+    [record] = records_of(run)
     regions = load_evidence(run / record["evidence_file"]).regions
     assert regions.view == (18 / 64, 2 / 32, 46 / 64, 30 / 32)
     assert len(regions.insertion) == len(regions.deletion) == 5

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from record_files import records_of
 from report_runs import row
 from study_runs import in_this_process
 from vlms import SIDE, quarters_image
@@ -172,8 +173,7 @@ def test_table4_and_its_figures_from_the_command_line(place, typed):
     ]
     trained = {path: path.stat().st_mtime_ns for path in (place / "study").rglob("train/metrics.json")}
     assert len(trained) == 4
-    texts = [path.read_text() for path in (place / "study").rglob("records.jsonl")]
-    records = [json.loads(line) for text in texts for line in text.splitlines()]
+    records = [record for folder in (place / "study").rglob("audit") for record in records_of(folder)]
     assert len(records) == 4 * 4
     assert {record["error"] for record in records} == {None}
     for study, kind in (("fig4", ".pdf"), ("fig6", ".pdf"), ("fig5", ".md")):  # the agent has no thoughts yet

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from forked import ForkedWorker
+from record_files import records_of
 from study_runs import in_this_process
 from wherenot.audit import AuditConfig
 from wherenot.cli import main
@@ -91,9 +92,7 @@ def test_two_callers_at_once_run_each_trial_once(tmp_path, digits, forked):
         lines = (each.train_folder(tmp_path) / "steps.jsonl").read_text().splitlines()
         finals = [line for line in map(json.loads, lines) if "train_runtime" in line]
         assert len(finals) == 1  # one training came to its end
-        ids = [
-            json.loads(line)["id"] for line in (each.audit_folder(tmp_path) / "records.jsonl").read_text().splitlines()
-        ]
+        ids = [record["id"] for record in records_of(each.audit_folder(tmp_path))]
         assert len(ids) == len(set(ids)) == 6
 
 

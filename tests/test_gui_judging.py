@@ -7,6 +7,7 @@ from html import unescape
 
 import pytest
 
+from record_files import records_of
 from vlms import SIDE, RuleVlm, quarters_image
 from wherenot.audit_answers import AnswerAuditConfig, audit_answers
 from wherenot.data import Dataset, GuiSample, UiElement
@@ -86,7 +87,7 @@ def audited(tmp_path, samples, rule, **config):
     settings = AnswerAuditConfig(partition="grid:2x2", **{"max_images": 1, "tokens": "field:POINT", **config})
     out = audit_answers(RuleVlm(rule), data, tmp_path / "run", settings, name="agent", model="tiny")
     rows = {row["metric"]: row for row in json.loads((out / "metrics.json").read_text())["rows"]}
-    return rows, [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    return rows, records_of(out)
 
 
 def test_an_audit_counts_clicks_distances_and_what_cannot_be_read(tmp_path):

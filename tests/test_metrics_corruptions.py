@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
+from record_files import records_of
 from wherenot.audit import AuditConfig, audit
 from wherenot.data import Dataset, decoy
 from wherenot.metrics import corrupt, parse_corruption
@@ -98,7 +99,7 @@ def test_an_audit_measures_accuracy_under_corruptions(tmp_path):
     config = AuditConfig(partition="grid:2x2", max_images=0, noise=(0.1,), corruptions=("jpeg:1", "contrast:5"))
     model = build_classifier("small-cnn", classes=data.classes).eval()
     folder = audit(model, data, tmp_path, config, name="t", model="t")
-    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    records = records_of(folder)
     assert set(records[0]["corrupted"]) == {"jpeg:1", "contrast:5"}
     rows = {row["metric"]: row for row in json.loads((folder / "metrics.json").read_text())["rows"]}
     for name in ("jpeg:1", "contrast:5"):

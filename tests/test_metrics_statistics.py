@@ -283,3 +283,21 @@ def test_infinite_values_negative_denominators_and_other_lengths_are_refused():
             inspect.unwrap(function)(VALUES, VALUES[:1], seed=0)
     with pytest.raises(ValueError, match="2 samples but 1 groups"):
         worst_group_interval(VALUES, ["a"], seed=0)
+
+
+@pytest.mark.parametrize("redrawn", [50, 500])
+def test_of_very_many_samples_fewer_are_redrawn_for_about_the_same_interval(monkeypatch, redrawn):
+    values = torch.rand(4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    counted = (values > 0.7).double()
+
+    def widths():
+        median = bootstrap_interval(values, seed=1, statistic=lambda rows: np.median(rows, axis=-1))
+        found = (bootstrap_interval(values, seed=1), ratio_interval(values * counted, counted, seed=1), median)
+        return [(each.value, each.n, (each.high - each.low)) for each in found]
+
+    whole = widths()
+    monkeypatch.setattr("wherenot.metrics.statistics._REDRAWN", redrawn)
+    for (value, n, width), (same, also, near) in zip(whole, widths(), strict=True):
+        assert (value, n) == (same, also)
+        assert near != width
+        assert near == pytest.approx(width, rel=0.15)

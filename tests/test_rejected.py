@@ -9,6 +9,7 @@ import torch
 
 from dataset_layouts import save
 from photo_folder import save_lines, save_mask
+from record_files import records_of
 from wherenot.audit import audit
 from wherenot.cli import main
 from wherenot.data import DataError, load_dataset
@@ -120,7 +121,7 @@ def test_training_and_audit_go_on_name_and_count(place, typed):
     assert [row["id"] for row in rows if row["when"] == "running"] == ["test/5.png"]
     assert EMPTY in [row["id"] for row in rows if row["when"] == "reading"]
     assert json.loads((place / "runs/b/run.json").read_text())["failed"] == 1
-    records = [json.loads(line) for line in (place / "runs/b/records.jsonl").read_text().splitlines()]
+    records = records_of(place / "runs/b")
     assert len(records) == 7
     page = (place / "runs" / "b" / "report.html").read_text(encoding="utf-8")
     assert all(name in page for name in (EMPTY, "test/5.png"))

@@ -1,6 +1,5 @@
 """Reports and figures on audits of agents: clicks, elements, words and faults on the page, figures from run folders."""
 
-import json
 import re
 from dataclasses import replace
 from functools import partial
@@ -8,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from record_files import records_of, tables
 from report_runs import record, row, write_evidence, write_run
 from test_audit_agents import SeeingReader, audited
 from test_gui_judging import SIDE, showing, task
@@ -160,8 +160,7 @@ class TestFigures:
             clicks_figure([])
 
     def test_a_missing_file_is_named(self, tmp_path, runs):
-        lines = (runs[0] / "records.jsonl").read_text().splitlines()
-        run = write_run(tmp_path / "r", records=[json.loads(line) for line in lines])
+        run = write_run(tmp_path / "r", records=records_of(runs[0]))
         with pytest.raises(ValueError, match=r"000000\.npz"):
             clicks_figure([load_run(run)], tasks=4)
 
@@ -187,8 +186,8 @@ def _without_thinking(run):
 
 class TestWording:
     def test_every_metric_of_agents_has_a_meaning(self, runs):
-        records = [json.loads(line) for line in (runs[1] / "records.jsonl").read_text().splitlines()]
-        for found in metric_rows(records, seed=0):
+        records = records_of(runs[1])
+        for found in metric_rows(tables(records), seed=0):
             assert meaning(found["metric"]), found["metric"]
 
     def test_groups_and_kinds(self):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from record_files import tables
 from report_runs import failed, measures, record, row, write_run
 from wherenot.metrics import over_seeds, paired_difference
 from wherenot.report import comparison_markdown, comparison_rows, comparison_table, load_run, warnings_markdown
@@ -17,7 +18,7 @@ from wherenot.summary import metric_rows
 
 
 def audited(folder, records, **about):
-    return load_run(write_run(folder, records=records, rows=metric_rows(records, seed=0), **about))
+    return load_run(write_run(folder, records=records, rows=metric_rows(tables(records), seed=0), **about))
 
 
 def find(rows, metric, run, split="test"):
@@ -184,7 +185,7 @@ def test_values_per_image_agree_with_the_audit(tmp_path):
     records = [*random_records(3, range(20)), failed("20")]
     read = [Record(**r) for r in records]
     no_means = ("worst_group", "accuracy_given", "pointing_given")
-    rows = [r for r in metric_rows(records, seed=0) if not r["metric"].startswith(no_means)]
+    rows = [r for r in metric_rows(tables(records), seed=0) if not r["metric"].startswith(no_means)]
     assert len(rows) > 15
     for entry in rows:
         values = [per_image(r, entry["metric"]) for r in read]

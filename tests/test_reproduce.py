@@ -6,6 +6,7 @@ import json
 import pytest
 from PIL import Image
 
+from record_files import records_of
 from study_runs import in_this_process
 from wherenot.cli import main
 from wherenot.data import Dataset, decoy, write_folder
@@ -66,7 +67,7 @@ def test_table1_from_the_command_line(place, typed):
     assert float(rows[2]["priors_used"]) == 16
     run = json.loads((audits[0].parent.parent / "train" / "run.json").read_text())
     assert (run["config"]["images_per_split"], run["steps"]) == (16, 2)
-    assert len((audits[0].parent / "records.jsonl").read_text().splitlines()) == 32
+    assert len(records_of(audits[0].parent)) == 32
 
 
 def test_again_with_one_more_method_trains_only_that(place, typed):

@@ -9,20 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from wherenot.auditing import AuditSettings, Plan, measures, run_audit, save_picture
+from wherenot.auditing import AuditSettings, Engine, Here, Plan, Prepared, measures, run_audit, save_picture
 from wherenot.auditing import default_splits as default_splits
-from wherenot.data import DataError, Dataset, ImageTextSample, Sample
+from wherenot.data import Dataset, ImageTextSample, Sample
 from wherenot.explain import explain
 from wherenot.masking import FillName
 from wherenot.metrics import add_noise, corrupt, parse_corruption
 from wherenot.microbatch import default_chunk
-from wherenot.models import Classifier
+from wherenot.models import Classifier, Preprocess
 from wherenot.priors import Prior
-from wherenot.regions import uint8_pixels
+from wherenot.regions import label_maps, uint8_pixels
 from wherenot.scoring import evaluating
 from wherenot.search import parse_search
+from wherenot.types import Partition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +56,16 @@ def audit(
     *,
     name: str,
     model: str,
+    engine: Engine = Here(),
     on_images: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Ask a classifier about every image of a data set, and find on what its answers rest.
 
-    Writes ``records.jsonl`` (one line per image as it is done), ``evidence/`` and at the end ``metrics.json``.
-    Interrupted and called again with the same configuration it goes on where it stopped. An image that cannot be
-    read becomes a record with an ``error``, counted in ``run.json``; it never disappears.
+    Writes ``records/`` (`RecordStore`: one row per image, kept as it is done), ``evidence/`` and at the end
+    ``metrics.json``. Interrupted and called again with the same configuration it goes on where it stopped. An image
+    that cannot be read becomes a record with an ``error``, counted in ``run.json``; it never disappears.
+
+    Started by ``accelerate launch`` or ``torchrun`` each process takes its share of the images.
 
     Args:
         classifier: What is audited.
@@ -70,6 +75,7 @@ def audit(
         name: What tables and reports call this run.
         model: Where the classifier came from, for the record. From the folder of a training run, the record takes that
             run's warnings, too.
+        engine: Where records are made: in this process, or on a cluster (`audit_ray.RayEngine`).
         on_images: Called with images done and images in all.
 
     Returns:
@@ -95,7 +101,7 @@ def audit(
         )
     return run_audit(
         _Auditor(classifier, config), dataset, out, config, name=name, model=model, at_once=config.batch_size,
-        on_images=on_images, classes=list(dataset.classes),
+        engine=engine, on_images=on_images, classes=list(dataset.classes),
     )  # fmt: skip
 
 
@@ -105,12 +111,36 @@ def _some(names: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True)
 class _Read:
-    """A sample as the model sees it, and which part of the original image that is."""
+    """A sample as the model sees it, which part of the original image that is, and how it is cut if it is searched."""
 
-    sample: Sample
-    image: Tensor
+    image: Float[Tensor, "C H W"]
     prior: Prior | None
     view: tuple[float, float, float, float]
+    labels: Int[Tensor, "H W"] | None
+
+
+@dataclass(frozen=True)
+class _Preparer:
+    """Reads images as the model sees them, and cuts those that are searched."""
+
+    preprocess: Preprocess
+    partition: Partition
+
+    def __call__(self, sample: Sample, /, *, searched: bool) -> _Read:
+        original = sample.read_image()
+        image = self.preprocess(original)
+        prior = sample.read_prior()
+        labels = None
+        if searched:
+            labels = label_maps(image[None], self.partition, self.preprocess.normalization)[0]
+            if int(labels.max()) == 0:
+                raise ValueError("it has a single region, so there is nothing to rank; use a finer partition.")
+        return _Read(
+            image=image,
+            prior=None if prior is None else self.preprocess.prior(prior),
+            view=self.preprocess.view(original.height, original.width),
+            labels=labels,
+        )
 
 
 class _Auditor:
@@ -119,23 +149,17 @@ class _Auditor:
     def __init__(self, classifier: Classifier, config: AuditConfig) -> None:
         self._classifier = classifier
         self._config = config
+        self._device = next((weight.device for weight in classifier.parameters()), torch.device("cpu"))
 
-    def records(self, samples: list[Sample], plan: Plan, /) -> list[dict[str, Any]]:
-        read: list[_Read] = []
-        records: dict[int, dict[str, Any]] = {}
-        for sample in samples:
-            try:
-                original = sample.read_image()
-                image = self._classifier.preprocess(original)
-                view = self._classifier.preprocess.view(original.height, original.width)
-                prior = sample.read_prior()
-                prior = None if prior is None else self._classifier.preprocess.prior(prior)
-            except (DataError, OSError, ValueError) as error:
-                records[plan.number(sample)] = {**_facts(sample), "error": str(error)}
-            else:
-                read.append(_Read(sample, image, prior, view))
+    @property
+    def preparer(self) -> _Preparer:
+        return _Preparer(self._classifier.preprocess, self._config.cut())
+
+    def records(self, prepared: list[Prepared], plan: Plan, /) -> list[dict[str, Any]]:
+        records = {plan.number(each.sample): {**_facts(each.sample), "error": each.error} for each in prepared}
+        read = [each for each in prepared if each.error is None]
         if read:
-            images = torch.stack([each.image for each in read])
+            images = torch.stack([each.content.image for each in read])
             answers = self._answers(images)
             changed = self._changed(images, [plan.number(each.sample) for each in read])
             for row, each in enumerate(read):
@@ -144,14 +168,15 @@ class _Auditor:
             wanted = [row for row, each in enumerate(read) if plan.is_searched(each.sample)]
             if wanted:
                 self._explain([read[row] for row in wanted], images[wanted], answers[wanted], records, plan)
-        return [records[plan.number(sample)] for sample in samples]
+        return [records[plan.number(each.sample)] for each in prepared]
 
     @torch.no_grad()
     def _answers(self, images_BCHW: Tensor) -> Tensor:
         """Probabilities, from the same forward sizes as the search uses."""
         with evaluating(self._classifier):
-            logits = [self._classifier(some).float() for some in images_BCHW.split(default_chunk(images_BCHW))]
-        return torch.cat(logits).softmax(1)
+            some = images_BCHW.to(self._device)
+            logits = [self._classifier(part).float() for part in some.split(default_chunk(some))]
+        return torch.cat(logits).softmax(1).cpu()
 
     def _changed(self, images_BCHW: Tensor, numbers: list[int]) -> dict[float | str, Tensor]:
         """Predictions under each noise and corruption; what is drawn depends on the sample and the seed alone."""
@@ -169,7 +194,7 @@ class _Auditor:
 
     def _explain(
         self,
-        read: list[_Read],
+        read: list[Prepared],
         images: Tensor,
         answers: Tensor,
         records: dict[int, dict[str, Any]],
@@ -179,9 +204,9 @@ class _Auditor:
         labels = torch.tensor([each.sample.label for each in read])
         found = explain(
             self._classifier,
-            images,
-            torch.stack([labels, answers.argmax(1)], dim=1),
-            regions=self._config.cut(),
+            images.to(self._device),
+            torch.stack([labels, answers.argmax(1)], dim=1).to(self._device),
+            regions=torch.stack([each.content.labels for each in read]).to(self._device),
             fill=self._config.fill,
             search=parse_search(self._config.search),
             max_regions=self._config.max_regions,
@@ -191,12 +216,13 @@ class _Auditor:
         for row, each in enumerate(read):
             record = records[plan.number(each.sample)]
             true, predicted = found[2 * row : 2 * row + 2]
-            record["true"] = measures(true, each.prior)
+            record["true"] = measures(true, each.content.prior)
             record["predicted_evidence"] = (
-                record["true"] if predicted.target == true.target else measures(predicted, each.prior)
+                record["true"] if predicted.target == true.target else measures(predicted, each.content.prior)
             )
-            record["evidence_file"] = plan.picture(each.sample)
-            save_picture(plan.folder / record["evidence_file"], pixels[row], true, each.prior, view=each.view)
+            record["evidence_file"] = place = plan.picture(each.sample)
+            if place is not None:
+                save_picture(plan.folder / place, pixels[row], true, each.content.prior, view=each.content.view)
 
 
 def _facts(sample: Sample) -> dict[str, Any]:

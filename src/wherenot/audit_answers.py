@@ -20,10 +20,11 @@ from wherenot.audit_agents import (
     measured_reliance,
     scale_for,
 )
-from wherenot.auditing import AuditSettings, Plan, measures, run_audit, save_picture
+from wherenot.auditing import AuditSettings, Engine, Here, Plan, Prepared, measures, run_audit, save_picture
 from wherenot.correction import correct_hallucination
-from wherenot.data import DataError, Dataset, GuiSample, ImageTextSample, Sample
+from wherenot.data import Dataset, GuiSample, ImageTextSample, Sample
 from wherenot.explain_generation import Question, explain_questions
+from wherenot.frames import film_labels
 from wherenot.generation_evidence import GenerationEvidence
 from wherenot.gui.clicks import element_labels
 from wherenot.gui.codecs import CodecName
@@ -34,7 +35,6 @@ from wherenot.models.vlm import VisionLanguageModel
 from wherenot.priors import Prior
 from wherenot.search import parse_search
 from wherenot.tokens import check_choice, choose_tokens
-from wherenot.types import Partition
 
 _SENSITIVE = ("insertion_auc", "deletion_auc", "highest_confidence")
 _WITHIN = 0.1  # of CSR
@@ -86,6 +86,7 @@ def audit_answers(
     *,
     name: str,
     model: str,
+    engine: Engine = Here(),
     on_images: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Ask a vision-language model every question of a data set, and find on what its answers rest.
@@ -106,6 +107,7 @@ def audit_answers(
         config: Splits, regions, fill, search, correction.
         name: What tables and reports call this run.
         model: Where the model came from, for the record.
+        engine: Where records are made: in this process, or on a cluster (`audit_ray.RayEngine`).
         on_images: Called with samples done and samples in all.
 
     Returns:
@@ -132,7 +134,37 @@ def audit_answers(
                 "out."
             )
     auditor = _Auditor(vlm, config)
-    return run_audit(auditor, dataset, out, config, name=name, model=model, at_once=1, on_images=on_images)
+    return run_audit(
+        auditor, dataset, out, config, name=name, model=model, at_once=1, engine=engine, on_images=on_images
+    )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A screenshot or photograph, where evidence may lie, and if it is searched how it is cut, or why it cannot be."""
+
+    image: Image.Image
+    prior: Prior | None
+    labels: Int[np.ndarray, "H W"] | str
+
+
+@dataclass(frozen=True)
+class _Preparer:
+    """Reads pictures, and cuts those that are searched."""
+
+    config: AnswerAuditConfig
+
+    def __call__(self, sample: Sample, /, *, searched: bool) -> _Read:
+        image, prior = sample.read_image(), sample.read_prior()
+        return _Read(image=image, prior=prior, labels=self._cut(sample, image) if searched else "not searched")
+
+    def _cut(self, sample: Sample, image: Image.Image) -> Int[np.ndarray, "H W"] | str:
+        try:
+            if self.config.elements and isinstance(sample, GuiSample):
+                return element_labels(sample, image)
+            return film_labels(image, self.config.cut())
+        except ValueError as error:  # what the model says is asked for all the same
+            return str(error)
 
 
 class _Auditor:
@@ -142,13 +174,21 @@ class _Auditor:
         self._vlm = vlm
         self._config = config
 
-    def records(self, samples: list[Sample], plan: Plan, /) -> list[dict[str, Any]]:
-        return [self._record(sample, plan) for sample in samples if isinstance(sample, ImageTextSample)]
+    @property
+    def preparer(self) -> _Preparer:
+        return _Preparer(self._config)
 
-    def _record(self, sample: ImageTextSample, plan: Plan) -> dict[str, Any]:
+    def records(self, prepared: list[Prepared], plan: Plan, /) -> list[dict[str, Any]]:
+        return [self._record(each, plan) for each in prepared]
+
+    def _record(self, prepared: Prepared, plan: Plan) -> dict[str, Any]:
+        sample = prepared.sample
+        assert isinstance(sample, ImageTextSample)
         record = _facts(sample)
+        if prepared.error is not None:
+            return {**record, "error": prepared.error}
+        image = prepared.content.image
         try:
-            image, prior = sample.read_image(), sample.read_prior()
             encoding = self._vlm.encode(image, sample.prompt, _system(sample))
             answer = self._vlm.generate(encoding, max_tokens=self._config.max_tokens)
             said = self._vlm.text(answer).strip()
@@ -156,16 +196,15 @@ class _Auditor:
             if plan.is_searched(sample):
                 if sample.answer is not None:
                     answer = self._vlm.answer_ids(encoding, sample.answer)
-                record |= self._searched(sample, image, prior, tuple(answer), plan, correct=record["correct"])
-        except (DataError, OSError, ValueError) as error:
+                record |= self._searched(sample, prepared.content, tuple(answer), plan, correct=record["correct"])
+        except (OSError, ValueError) as error:
             record["error"] = str(error)
         return record
 
     def _searched(
         self,
         sample: ImageTextSample,
-        image: Image.Image,
-        prior: Prior | None,
+        read: _Read,
         answer: tuple[int, ...],
         plan: Plan,
         *,
@@ -173,7 +212,8 @@ class _Auditor:
     ) -> dict[str, Any]:
         """What an answer rests on; what the model said stays on record where that cannot be found."""
         record: dict[str, Any] = {}
-        explained, unexplained = self._explained(sample, image, answer)
+        image, prior = read.image, read.prior
+        explained, unexplained = self._explained(sample, read, answer)
         found = explained[""]
         if sample.answer is None and sample.counter is None:
             record["p_predicted"] = found.evidence.full
@@ -188,9 +228,7 @@ class _Auditor:
             record["corrected"] = None if corrected.answer is None else corrected.answer.strip()
             record["true"]["removed_area"] = 1.0 if removed is None else removed
             record["true"][f"correction_rate@{_WITHIN}"] = correction_rate([removed], _WITHIN) == 1
-        picture = plan.folder / plan.picture(sample)
         for name, each in explained.items():
-            each.save(picture.with_name(f"{picture.stem}-{name or 'answer'}"))
             if name:
                 record[f"{name}_evidence"] = {**measures(each.evidence, prior), **_of_tokens(each)}
         record["true"]["forwards"] = sum(each.evidence.forwards for each in explained.values())
@@ -198,9 +236,14 @@ class _Auditor:
             record["unexplained"] = unexplained
             if not unexplained:
                 record["consistency"] = consistency(explained["thought"].evidence, explained["action"].evidence, prior)
-        elements = sample.elements() if isinstance(sample, GuiSample) else ()
-        save_picture(picture, np.asarray(image), found.evidence, prior, elements=[each.box for each in elements])
-        return {**record, "evidence_file": plan.picture(sample)}
+        record["evidence_file"] = place = plan.picture(sample)
+        if place is not None:
+            picture = plan.folder / place
+            for name, each in explained.items():
+                each.save(picture.with_name(f"{picture.stem}-{name or 'answer'}"))
+            elements = sample.elements() if isinstance(sample, GuiSample) else ()
+            save_picture(picture, np.asarray(image), found.evidence, prior, elements=[each.box for each in elements])
+        return record
 
     def _judged(self, sample: ImageTextSample, said: str, image: Image.Image) -> dict[str, Any]:
         """Whether an answer is right; of a task on a screenshot, what it does and whether the agent looked."""
@@ -212,15 +255,12 @@ class _Auditor:
             **measured_reliance(self._vlm, sample, codec=self._config.actions, scale=scale, fill=self._config.fill),
         }
 
-    def _regions(self, sample: ImageTextSample, image: Image.Image) -> Partition | Int[np.ndarray, "H W"]:
-        if self._config.elements and isinstance(sample, GuiSample):
-            return element_labels(sample, image)
-        return self._config.cut()
-
     def _explained(
-        self, sample: ImageTextSample, image: Image.Image, answer: tuple[int, ...]
+        self, sample: ImageTextSample, read: _Read, answer: tuple[int, ...]
     ) -> tuple[dict[str, GenerationEvidence], dict[str, str]]:
         """Evidence for the answer, by "", and apart for its thought and action; and why one of them has none."""
+        if isinstance(read.labels, str):
+            raise ValueError(read.labels)
         apart = self._config.thinking and isinstance(sample, GuiSample)
         choices = {"": self._config.tokens or ("all" if apart else sample.tokens)}
         unexplained: dict[str, str] = {}
@@ -232,14 +272,14 @@ class _Auditor:
                 unexplained[name] = str(error)
         found = explain_questions(
             self._vlm,
-            image,
+            read.image,
             [
                 Question(
                     prompt=sample.prompt, answer=answer, tokens=choice, counter=sample.counter, system=_system(sample)
                 )
                 for choice in choices.values()
             ],
-            regions=self._regions(sample, image),
+            regions=read.labels,
             fill=self._config.fill,
             search=parse_search(self._config.search),
             max_regions=self._config.max_regions,

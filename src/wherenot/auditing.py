@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from wherenot.data import Dataset, Sample, read_feedback, with_feedback
+from wherenot.data import DataError, Dataset, Sample, read_feedback, with_feedback
 from wherenot.data.samples import printable
 from wherenot.evidence import Evidence
 from wherenot.metrics import (
@@ -27,6 +28,8 @@ from wherenot.metrics import (
     region_coverage,
 )
 from wherenot.priors import Prior
+from wherenot.ranks import process_rank, seal_journals, wait_for_all
+from wherenot.records import RecordStore, RecordWriter
 from wherenot.region_cache import CachedPartition, default_cache
 from wherenot.regions import parse_partition
 from wherenot.rejected import write_rejected
@@ -43,6 +46,9 @@ class AuditSettings:
     """Splits to audit; none means every split that is neither train nor validation, or all if there is no other."""
     max_images: int | None = None
     """Images per split whose evidence is searched, drawn by seed, 0 for none; all images count for accuracy."""
+    max_pictures: int | None = 2000
+    """Images per split whose picture and regions are kept for the report, of those whose evidence is searched; None:
+    all. Each takes some ten to two hundred kilobytes."""
     partition: str = "slico:50"
     """How images are cut: slico:50, grid:7x7, opencv-slico:50 or seeds:50."""
     search: str = "exact"
@@ -57,8 +63,10 @@ class AuditSettings:
     def __post_init__(self) -> None:
         parse_partition(self.partition)
         parse_search(self.search)
-        if self.max_images is not None and self.max_images < 0:
-            raise ValueError(f"{type(self).__name__}: max_images must be at least 0, got {self.max_images}.")
+        for option in ("max_images", "max_pictures"):
+            count = getattr(self, option)
+            if count is not None and count < 0:
+                raise ValueError(f"{type(self).__name__}: {option} must be at least 0, got {count}.")
         if self.max_regions is not None and self.max_regions < 1:
             raise ValueError(f"{type(self).__name__}: max_regions must be at least 1, got {self.max_regions}.")
 
@@ -75,11 +83,13 @@ class Plan:
         folder: The run folder.
         numbers: Place of each sample, by split and id, among all that are audited.
         searched: Those whose evidence is searched.
+        pictured: Those whose picture is kept, if their evidence is searched.
     """
 
     folder: Path
     numbers: dict[tuple[str, str], int]
     searched: set[tuple[str, str]]
+    pictured: set[tuple[str, str]]
 
     def number(self, sample: Sample) -> int:
         """Place of a sample among all that are audited."""
@@ -89,18 +99,73 @@ class Plan:
         """Whether a sample was drawn to have its evidence searched."""
         return _key(sample) in self.searched
 
-    def picture(self, sample: Sample) -> str:
-        """Where the picture of a sample is kept, relative to the folder."""
-        return f"evidence/{self.number(sample):06d}.npz"
+    def picture(self, sample: Sample) -> str | None:
+        """Where the picture of a sample is kept, relative to the folder; None if it is not."""
+        return f"evidence/{self.number(sample):06d}.npz" if _key(sample) in self.pictured else None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sample as far as no model is needed.
+
+    Attributes:
+        content: Whatever its auditor wants to have; None if it cannot be read.
+        error: Why.
+    """
+
+    sample: Sample
+    content: Any
+    error: str | None = None
+
+
+@runtime_checkable
+class Preparer(Protocol):
+    """Reads and cuts; it goes to other machines, as pickle, and needs no model."""
+
+    def __call__(self, sample: Sample, /, *, searched: bool) -> Any:
+        """Prepare a sample whose evidence is or is not searched.
+
+        Raises:
+            DataError, OSError, ValueError: If it cannot be used.
+        """
+        ...
 
 
 @runtime_checkable
 class Auditor(Protocol):
     """Asks one kind of model."""
 
-    def records(self, samples: list[Sample], plan: Plan, /) -> list[dict[str, Any]]:
-        """Make the record of each sample, in order; one that cannot be read has an ``error``."""
+    @property
+    def preparer(self) -> Preparer:
+        """What is done before the model is asked."""
         ...
+
+    def records(self, prepared: list[Prepared], plan: Plan, /) -> list[dict[str, Any]]:
+        """Make the record of each sample, in order; one that fails has an ``error``."""
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Where the records of samples are made."""
+
+    def batches(
+        self, auditor: Auditor, samples: list[Sample], plan: Plan, *, at_once: int
+    ) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+        """Yield each sample's number and record once, in any order, after what belongs to it is in the folder."""
+        ...
+
+
+class Here:
+    """In this process, batch by batch."""
+
+    def batches(
+        self, auditor: Auditor, samples: list[Sample], plan: Plan, *, at_once: int
+    ) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+        """Yield each sample's number and record, in order."""
+        for start in range(0, len(samples), at_once):
+            batch = [prepared(auditor.preparer, sample, plan) for sample in samples[start : start + at_once]]
+            yield made(auditor, batch, plan)
 
 
 def run_audit(
@@ -112,14 +177,16 @@ def run_audit(
     name: str,
     model: str,
     at_once: int,
+    engine: Engine = Here(),
     on_images: Callable[[int, int], None] | None = None,
     **facts: Any,
 ) -> Path:
     """Make a record of every sample, and metrics of the records.
 
-    Writes ``run.json``, ``records.jsonl`` (lines as they are made), ``rejected.jsonl`` (`write_rejected`), whatever the
-    auditor keeps in ``evidence/`` and at the end ``metrics.json``. Interrupted and called again with the same
-    configuration it goes on where it stopped.
+    Writes ``run.json``, ``records/`` (`RecordStore`, as they are made), ``rejected.jsonl`` (`write_rejected`), whatever
+    the auditor keeps in ``evidence/`` and at the end ``metrics.json``. Interrupted and called again with the same
+    configuration it goes on where it stopped. Processes of one launch (`process_rank`) share the samples; the first of
+    them waits for the others and writes the metrics.
 
     Args:
         auditor: Makes the records.
@@ -129,51 +196,89 @@ def run_audit(
         name: What tables and reports call this run.
         model: Where the model came from. From the folder of a training run, the record takes that run's warnings, too.
         at_once: Samples whose records are made together.
-        on_images: Called with images done and images in all.
+        engine: Where records are made.
+        on_images: Called with images done and images in all, those of this process.
         facts: More for ``run.json``.
 
     Returns:
         The run folder.
 
     Raises:
-        ValueError: If a split does not exist, or the folder cannot be used.
+        ValueError: If a split does not exist, the folder cannot be used, or another process stopped before its share
+            was done.
     """
     if config.feedback is not None:
         dataset = with_feedback(dataset, read_feedback(config.feedback))
+    rank, ranks = process_rank()
     folder = RunFolder(out)
     splits = config.splits or default_splits(dataset)
     samples = [sample for split in splits for sample in dataset.split(split).samples]
+    rejected = [vars(rejected) for rejected in dataset.rejected]
     folder.begin(
         "audit", name, asdict(config), model=model, data=dataset.name, seed=config.seed, **facts,
-        rejected=[vars(rejected) for rejected in dataset.rejected],
-        training_warnings=[asdict(warning) for warning in read_warnings(model)],
+        rejected=rejected, training_warnings=[asdict(warning) for warning in read_warnings(model)],
     )  # fmt: skip
-    rejected = [vars(each) for each in dataset.rejected]
-    write_rejected(folder.path, rejected, folder.records("records.jsonl"))
     (folder.path / "evidence").mkdir(exist_ok=True)
     started = time.perf_counter()
-    done = {(record["split"], record["id"]) for record in folder.records("records.jsonl")}
-    numbers = {_key(sample): number for number, sample in enumerate(samples)}
-    plan = Plan(folder.path, numbers, _drawn(dataset, splits, config))
-    left = [sample for sample in samples if _key(sample) not in done]
-    if not left and folder.read("metrics.json") is not None:
-        return folder.path
-    for start in range(0, len(left), at_once):
-        batch = left[start : start + at_once]
-        made = [{**each, "error": each["error"] and printable(each["error"])} for each in auditor.records(batch, plan)]
-        records = zip(batch, made, strict=True)
-        folder.append("records.jsonl", *({**each, "searched": plan.is_searched(sample)} for sample, each in records))
-        if on_images is not None:
-            on_images(len(samples) - len(left) + start + len(batch), len(samples))
-    records = list(folder.records("records.jsonl"))
-    folder.amend(
-        seconds=round(time.perf_counter() - started, 2),
-        failed=sum(record["error"] is not None for record in records),
-        images=len(records),
+    store = RecordStore(folder.path)
+    plan = Plan(
+        folder=folder.path,
+        numbers={_key(sample): number for number, sample in enumerate(samples)},
+        searched=_drawn(dataset, splits, config.max_images, config.seed),
+        pictured=_drawn(dataset, splits, config.max_pictures, config.seed),
     )
-    write_rejected(folder.path, rejected, records)
-    folder.write("metrics.json", {"rows": metric_rows(records, seed=config.seed)})
+    done = store.numbers()
+    if len(done) == len(samples) and folder.read("metrics.json") is not None:
+        return folder.path
+    if rank == 0:
+        write_rejected(folder.path, rejected, _failures(store))
+    own = [sample for number, sample in enumerate(samples) if number % ranks == rank]
+    left = [sample for sample in own if plan.number(sample) not in done]
+    count = len(own) - len(left)
+    with RecordWriter(folder.path, f"{rank:05d}") as writer:
+        for batch in engine.batches(auditor, left, plan, at_once=at_once):
+            writer.add(batch)
+            count += len(batch)
+            if on_images is not None:
+                on_images(count, len(own))
+    if rank != 0:
+        return folder.path
+    wait_for_all(store, len(samples), ranks=ranks)
+    seal_journals(folder.path)
+    failed = list(_failures(store))
+    folder.amend(seconds=round(time.perf_counter() - started, 2), failed=len(failed), images=len(samples))
+    write_rejected(folder.path, rejected, failed)
+    folder.write("metrics.json", {"rows": metric_rows(store.tables(), seed=config.seed)})
     return folder.path
+
+
+def prepared(preparer: Preparer, sample: Sample, plan: Plan) -> Prepared:
+    """Prepare a sample, or say why it cannot be used."""
+    try:
+        return Prepared(sample, preparer(sample, searched=plan.is_searched(sample)))
+    except (DataError, OSError, ValueError) as error:
+        return Prepared(sample, None, str(error))
+
+
+def made(auditor: Auditor, batch: list[Prepared], plan: Plan) -> list[tuple[int, dict[str, Any]]]:
+    """Numbers and records of samples as they are kept."""
+    return [
+        (
+            plan.number(each.sample),
+            {
+                **record,
+                "error": record["error"] and printable(record["error"]),
+                "searched": plan.is_searched(each.sample),
+            },
+        )
+        for each, record in zip(batch, auditor.records(batch, plan), strict=True)
+    ]
+
+
+def _failures(store: RecordStore) -> Iterator[dict[str, Any]]:
+    for row in store.read_rows("failed", "record"):
+        if row["failed"]:
+            yield json.loads(row["record"])
 
 
 def default_splits(dataset: Dataset) -> tuple[str, ...]:
@@ -265,11 +370,11 @@ def _key(sample: Sample) -> tuple[str, str]:
     return sample.split, sample.id
 
 
-def _drawn(dataset: Dataset, splits: tuple[str, ...], config: AuditSettings) -> set[tuple[str, str]]:
-    """The images whose evidence is searched: the same positions in every split and for every model."""
+def _drawn(dataset: Dataset, splits: tuple[str, ...], count: int | None, seed: int) -> set[tuple[str, str]]:
+    """Images drawn from each split: the same positions in every split and for every model; fewer are among more."""
     chosen: set[tuple[str, str]] = set()
     for split in splits:
         samples = dataset.split(split).samples
-        order = np.random.default_rng(config.seed).permutation(len(samples))
-        chosen |= {_key(samples[index]) for index in order[: config.max_images]}
+        order = np.random.default_rng(seed).permutation(len(samples))
+        chosen |= {_key(samples[index]) for index in order[:count]}
     return chosen

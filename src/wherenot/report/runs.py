@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from wherenot.records import RecordStore
 from wherenot.report.wording import MISSING
 from wherenot.run import RunWarning
+
+RECORDS_READ = 20_000
+"""About so many records of a run are looked at one by one; its metrics are of all."""
+EXTRA_READ = 2000
+"""Of more, at most so many that failed, and so many that have a picture, are looked at besides."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,13 +118,16 @@ class Rejected:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """A finished audit: `run.json`, `metrics.json` and `records.jsonl` of one folder.
+    """A finished audit: `run.json`, `metrics.json` and `records/` of one folder.
 
     Attributes:
         path: The run folder.
         failed: Images the audit accepted but could not finish, as counted by the audit.
         training_warnings: What looked wrong in the training run of the audited model.
         classes: Class names by label; empty if the audit knew none.
+        metrics: Of all images.
+        records: Of all images, or of some if there are more than `RECORDS_READ`.
+        num_records: Of all images.
     """
 
     name: str
@@ -135,6 +146,7 @@ class Run:
     path: Path = Path()
     metrics: tuple[Metric, ...] = ()
     records: tuple[Record, ...] = ()
+    num_records: int = 0
 
     def class_name(self, label: int | str | None) -> str:
         """Return the name of a class, or a stand-in that says its number.
@@ -184,14 +196,15 @@ def load_run(path: str | Path) -> Run:
     if not (folder / "metrics.json").exists():
         raise ValueError(
             f"load_run: the audit in {folder} did not finish: it has no metrics.json, and "
-            f"{_count_records(folder)}. Run the audit again with the same folder."
+            f"records of {_images(len(RecordStore(folder).numbers()))}. Run the audit again with the same folder."
         )
     rows = _read_json(folder / "metrics.json")
     with _errors_naming(folder / "metrics.json"):
         metrics = TypeAdapter(tuple[Metric, ...]).validate_python(rows.get("rows") if isinstance(rows, dict) else rows)
-    records = _read_records(folder / "records.jsonl")
+    records, total = _read_records(folder)
+    found = {"path": folder, "metrics": metrics, "records": records, "num_records": total}
     with _errors_naming(folder / "run.json"):
-        return TypeAdapter(Run).validate_python(about | {"path": folder, "metrics": metrics, "records": records})
+        return TypeAdapter(Run).validate_python(about | found)
 
 
 def _read_json(path: Path) -> Any:
@@ -215,27 +228,36 @@ def _errors_naming(where: Path | str) -> Iterator[None]:
         raise ValueError(f"load_run: {place}: {first['msg']}") from error
 
 
-def _read_records(path: Path) -> tuple[Record, ...]:
-    """Read one record per line; an image that is audited twice is an error, since it would count twice."""
-    if not path.exists():
-        raise ValueError(f"load_run: {path} is missing")
+def _read_records(folder: Path) -> tuple[tuple[Record, ...], int]:
+    """Read records and say how many there are; of very many, those of a random part of the images, and failed ones.
+
+    The same images are chosen in every run. One that is audited twice is an error, since it would count twice.
+    """
+    store = RecordStore(folder)
+    if not store.folder.is_dir():
+        raise ValueError(f"load_run: {store.folder} is missing")
+    total = sum(1 for _ in store.read_rows("number"))
+    every = -(-total // RECORDS_READ)
     adapter = TypeAdapter(Record)
-    records: dict[tuple[str, str], Record] = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        if not line.strip():
+    records: dict[tuple[str, str], tuple[int, Record]] = {}
+    num_failed = num_pictured = 0
+    for row in store.read_rows():
+        num_failed += row["failed"]
+        num_pictured += row["evidence_file"] is not None
+        chosen = zlib.crc32(f"{row['split']}/{row['id']}".encode()) % every == 0
+        if not (
+            chosen
+            or (row["failed"] and num_failed <= EXTRA_READ)
+            or (row["evidence_file"] is not None and num_pictured <= EXTRA_READ)
+        ):
             continue
-        with _errors_naming(f"{path}, line {number}"):
-            record = adapter.validate_json(line)
+        with _errors_naming(f"{store.folder}, record {row['number']}"):
+            record = adapter.validate_json(row["record"])
         if record.key in records:
-            raise ValueError(
-                f"load_run: {path}, line {number}: image {record.id!r} of split {record.split!r} appears twice"
-            )
-        records[record.key] = record
-    return tuple(records.values())
+            raise ValueError(f"load_run: {store.folder}: image {record.id!r} of split {record.split!r} appears twice")
+        records[record.key] = row["number"], record
+    return tuple(record for _, record in sorted(records.values(), key=itemgetter(0))), total
 
 
-def _count_records(folder: Path) -> str:
-    """Say how far an interrupted audit came."""
-    path = folder / "records.jsonl"
-    num_lines = len(path.read_bytes().splitlines()) if path.exists() else 0
-    return f"records of {num_lines} image{'' if num_lines == 1 else 's'}"
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"
