@@ -216,3 +216,70 @@ def test_measures_of_a_forbidden_prior():
 
 def test_rows_are_strict_json():
     assert metric_rows(tables([]), seed=0) == []
+
+
+def test_processes_of_a_launch_share_the_samples(tmp_path, quarters, classifier, monkeypatch):
+    whole = audit(classifier, quarters, tmp_path / "whole", CONFIG, name="toy", model="toy")
+
+    def process(rank, **options):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "3")
+        return audit(classifier, quarters, tmp_path / "shared", CONFIG, name="toy", model="toy", **options)
+
+    seen = []
+    for rank in (2, 1):
+        process(rank, on_images=lambda *at: seen.append(at))
+    assert seen == [(4, 4)] * 2
+    assert not (tmp_path / "shared" / "metrics.json").exists()
+    shared = process(0)
+    assert records_of(shared) == records_of(whole)
+    assert rows_of(shared) == rows_of(whole)
+    assert (shared / "rejected.jsonl").read_text() == ""
+    monkeypatch.setattr(BrightQuarter, "forward", None)  # all is there, whoever comes back
+    for rank in (1, 0):
+        process(rank)
+
+
+def test_another_number_of_processes_goes_on_with_what_is_there(tmp_path, quarters, classifier, monkeypatch):
+    whole = audit(classifier, quarters, tmp_path / "whole", CONFIG, name="toy", model="toy")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    audit(classifier, quarters, tmp_path / "cut", CONFIG, name="toy", model="toy")
+    monkeypatch.delenv("RANK")
+    monkeypatch.delenv("WORLD_SIZE")
+    seen = []
+    cut = audit(
+        classifier, quarters, tmp_path / "cut", CONFIG, name="toy", model="toy", on_images=lambda *at: seen.append(at)
+    )
+    assert seen == [(12, 12)]
+    assert records_of(cut) == records_of(whole)
+    assert rows_of(cut) == rows_of(whole)
+
+
+def test_pictures_are_kept_of_as_many_as_asked_for(tmp_path, quarters, classifier):
+    config = replace(CONFIG, max_images=8, max_pictures=3)
+    folder = audit(classifier, quarters, tmp_path, config, name="toy", model="toy")
+    records = records_of(folder)
+    assert sum(record["true"] is not None for record in records) == 8
+    kept = [record["evidence_file"] for record in records if record["evidence_file"]]
+    assert len(kept) == 3
+    assert sorted(f"evidence/{path.name}" for path in (folder / "evidence").iterdir()) == sorted(kept)
+
+
+def test_an_image_that_is_one_region_stops_nothing(tmp_path, quarters, classifier):
+    def uniform(image):
+        return np.zeros(image.shape[:2], int) if image[0, 0].mean() > 200 else np.arange(64).reshape(8, 8) % 2
+
+    (tmp_path / "cut").mkdir()
+    config = replace(CONFIG)
+    object.__setattr__(config, "cut", lambda: uniform)
+    folder = audit(classifier, quarters, tmp_path / "cut", config, name="toy", model="toy")
+    failed = [record for record in records_of(folder) if record["error"]]
+    assert [record["id"] for record in failed] == ["0", "4", "8"]
+    assert "single region" in failed[0]["error"]
+
+
+@pytest.mark.parametrize("option", ["max_images", "max_pictures"])
+def test_counts_below_nothing_are_refused(option):
+    with pytest.raises(ValueError, match=f"AuditConfig: {option} must be at least 0, got -1"):
+        AuditConfig(**{option: -1})

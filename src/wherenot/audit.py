@@ -100,7 +100,7 @@ def audit(
             f"audit: {dataset.name} has one class, {' '.join(dataset.classes)!r}; every answer would be right."
         )
     return run_audit(
-        _Auditor(classifier, config), dataset, out, config, name=name, model=model, at_once=config.batch_size,
+        ClassifierAuditor(classifier, config), dataset, out, config, name=name, model=model, at_once=config.batch_size,
         engine=engine, on_images=on_images, classes=list(dataset.classes),
     )  # fmt: skip
 
@@ -143,7 +143,7 @@ class _Preparer:
         )
 
 
-class _Auditor:
+class ClassifierAuditor:
     """Makes the records of a batch of samples."""
 
     def __init__(self, classifier: Classifier, config: AuditConfig) -> None:
@@ -153,9 +153,11 @@ class _Auditor:
 
     @property
     def preparer(self) -> _Preparer:
+        """Reads and cuts."""
         return _Preparer(self._classifier.preprocess, self._config.cut())
 
     def records(self, prepared: list[Prepared], plan: Plan, /) -> list[dict[str, Any]]:
+        """Ask the model about each sample, and search the evidence of those that were drawn for it."""
         records = {plan.number(each.sample): {**_facts(each.sample), "error": each.error} for each in prepared}
         read = [each for each in prepared if each.error is None]
         if read:

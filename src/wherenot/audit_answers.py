@@ -133,7 +133,7 @@ def audit_answers(
                 f"audit_answers: {option}=True, but {dataset.name} has no task on a screenshot (gui:PATH); leave it "
                 "out."
             )
-    auditor = _Auditor(vlm, config)
+    auditor = AnswerAuditor(vlm, config)
     return run_audit(
         auditor, dataset, out, config, name=name, model=model, at_once=1, engine=engine, on_images=on_images
     )
@@ -167,7 +167,7 @@ class _Preparer:
             return str(error)
 
 
-class _Auditor:
+class AnswerAuditor:
     """Makes the records of samples, one after the other: what could be shared between them is little."""
 
     def __init__(self, vlm: VisionLanguageModel, config: AnswerAuditConfig) -> None:
@@ -176,9 +176,11 @@ class _Auditor:
 
     @property
     def preparer(self) -> _Preparer:
+        """Reads and cuts."""
         return _Preparer(self._config)
 
     def records(self, prepared: list[Prepared], plan: Plan, /) -> list[dict[str, Any]]:
+        """Ask the model about each sample, and search the evidence of those that were drawn for it."""
         return [self._record(each, plan) for each in prepared]
 
     def _record(self, prepared: Prepared, plan: Plan) -> dict[str, Any]:

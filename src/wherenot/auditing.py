@@ -164,7 +164,10 @@ class Here:
     ) -> Iterator[list[tuple[int, dict[str, Any]]]]:
         """Yield each sample's number and record, in order."""
         for start in range(0, len(samples), at_once):
-            batch = [prepared(auditor.preparer, sample, plan) for sample in samples[start : start + at_once]]
+            batch = [
+                prepared(auditor.preparer, sample, searched=plan.is_searched(sample))
+                for sample in samples[start : start + at_once]
+            ]
             yield made(auditor, batch, plan)
 
 
@@ -252,10 +255,10 @@ def run_audit(
     return folder.path
 
 
-def prepared(preparer: Preparer, sample: Sample, plan: Plan) -> Prepared:
+def prepared(preparer: Preparer, sample: Sample, *, searched: bool) -> Prepared:
     """Prepare a sample, or say why it cannot be used."""
     try:
-        return Prepared(sample, preparer(sample, searched=plan.is_searched(sample)))
+        return Prepared(sample, preparer(sample, searched=searched))
     except (DataError, OSError, ValueError) as error:
         return Prepared(sample, None, str(error))
 

@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+import torch
 from filelock import Timeout
 
 from wherenot.records import FOLDER, RecordStore, RecordWriter, record_lock
@@ -35,6 +36,18 @@ def process_rank() -> tuple[int, int]:
             "accelerate launch or torchrun, or unset both."
         )
     return rank, ranks
+
+
+def own_device() -> str:
+    """The GPU of this process, by ``LOCAL_RANK``, or the CPU where there is none.
+
+    Example:
+        >>> own_device() in ("cpu", "cuda:0")
+        True
+    """
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
 
 
 def wait_for_all(store: RecordStore, total: int, *, ranks: int, patience_s: float = _PATIENCE_S) -> None:

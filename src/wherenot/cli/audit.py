@@ -26,6 +26,8 @@ class Audit:
       wherenot audit --model Qwen/Qwen2.5-VL-3B-Instruct --data image-text:questions.jsonl --partition grid:7x7
       wherenot audit --model runs/sft-0/model --data gui:runs/screens --elements --tokens field:POINT
       wherenot audit --model runs/sft-0/model --data gui:runs/screens --elements --thinking
+      accelerate launch --num_processes 8 -m wherenot audit --model runs/mine --data photos/
+      wherenot audit --model runs/mine --data photos/ --engine ray --address auto
     """
 
     model: str
@@ -70,6 +72,16 @@ class Audit:
     strict: bool = False
     """Stop at a sample that cannot be used; else the audit goes on without it, names it in rejected.jsonl and in the
     report, and counts it."""
+    max_pictures: int = 2000
+    """Images per split whose picture is kept for the report, of those whose evidence is searched; some ten to two
+    hundred kilobytes each."""
+    engine: Literal["local", "ray"] = "local"
+    """Where it runs: local, in this process (several share it under accelerate launch); ray, on a cluster
+    (docs/scaling.md)."""
+    address: str | None = None
+    """Of the Ray cluster, such as auto or ray://HOST:10001; left out, one is started on this machine."""
+    actors: int | None = None
+    """Copies of the model on the cluster; left out, one per GPU, or without any one per two CPUs."""
     out: Path | None = None
     """Run folder; left out, runs/audit-NAME."""
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from wherenot import cli
-from wherenot.audit import AuditConfig, audit, default_splits
-from wherenot.auditing import AuditSettings
+from wherenot.audit import AuditConfig, ClassifierAuditor, audit
+from wherenot.auditing import Auditor, Engine, Here
 from wherenot.commands.printing import console, readable_data, say_failed, say_left_out, say_unknown_marks
 from wherenot.data import Dataset, ImageTextSample, load_dataset
 from wherenot.models import Classifier, load_classifier, load_vlm
 from wherenot.progress import progress_bar
+from wherenot.ranks import own_device, process_rank
 from wherenot.rejected import REJECTED
 from wherenot.report import (
     comparison_markdown,
@@ -38,21 +39,27 @@ def run_audit(command: cli.Audit) -> None:
     shared: dict[str, Any] = {
         "splits": command.splits, "max_images": command.max_images, "partition": command.partition,
         "search": command.search, "max_regions": command.max_regions, "seed": command.seed,
-        "feedback": None if command.feedback is None else str(command.feedback),
+        "feedback": None if command.feedback is None else str(command.feedback), "max_pictures": command.max_pictures,
     }  # fmt: skip
     if any(isinstance(sample, ImageTextSample) for sample in dataset.samples):
-        from wherenot.audit_answers import AnswerAuditConfig, audit_answers
+        from wherenot.audit_answers import AnswerAuditConfig, AnswerAuditor, audit_answers
 
         config = AnswerAuditConfig(
             fill=command.fill or "black", correct=command.correct, tokens=command.tokens, elements=command.elements,
             actions=command.actions, coordinates=command.coordinates, thinking=command.thinking, **shared,
         )  # fmt: skip
-        asking = partial(audit_answers, load_vlm(command.model), dataset, out, config)
+        load = partial(load_vlm, command.model)
+        asking = partial(audit_answers, _model(command, load), dataset, out, config)
+        auditor = partial(_auditor, AnswerAuditor, load, config)
     else:
         _refuse_what_is_for_answers(command)
         config = AuditConfig(fill=command.fill or "mean", **shared)
-        asking = partial(audit, load_classifier(command.model, classes=dataset.classes), dataset, out, config)
-    with_bar(asking, dataset, config, name, command.model)
+        load = partial(_placed_classifier, command.model, dataset.classes)
+        asking = partial(audit, _model(command, load), dataset, out, config)
+        auditor = partial(_auditor, ClassifierAuditor, load, config)
+    with_bar(partial(asking, engine=_engine(command, auditor)), name, command.model)
+    if process_rank()[0] != 0:  # the first process writes the report
+        return
     report = write_report([out], out / "report.html")
     run = load_run(out)
     console.print(comparison_table(comparison_rows([run])))
@@ -80,15 +87,40 @@ def audit_with_bar(
     classifier: Classifier, dataset: Dataset, out: Path, config: AuditConfig, name: str, model: str
 ) -> Path:
     """Audit a classifier with a progress bar."""
-    return with_bar(partial(audit, classifier, dataset, out, config), dataset, config, name, model)
+    return with_bar(partial(audit, classifier, dataset, out, config), name, model)
 
 
-def with_bar(asking: Callable[..., Path], dataset: Dataset, config: AuditSettings, name: str, model: str) -> Path:
+def with_bar(asking: Callable[..., Path], name: str, model: str) -> Path:
     """Run an audit with a progress bar."""
-    total = sum(len(dataset.split(split)) for split in config.splits or default_splits(dataset))
     with progress_bar() as bar:
-        task = bar.add_task(f"audit {name}", total=total, note="images")
-        return asking(name=name, model=model, on_images=lambda done, _: bar.update(task, completed=done))
+        task = bar.add_task(f"audit {name}", total=None, note="images")
+        return asking(
+            name=name, model=model, on_images=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+
+
+def _placed_classifier(model: str, classes: tuple[str, ...], *, device: str) -> Classifier:
+    return load_classifier(model, classes=classes).to(device)
+
+
+def _model(command: cli.Audit, load: Callable[..., Any]) -> Any:
+    """The model of this process, which only looks at it where actors on a cluster ask theirs."""
+    return load(device="cpu" if command.engine == "ray" else own_device())
+
+
+def _auditor(auditor: Callable[..., Auditor], load: Callable[..., Any], config: Any) -> Auditor:
+    """What an actor on a cluster does first."""
+    return auditor(load(device=own_device()), config)
+
+
+def _engine(command: cli.Audit, auditor: Callable[[], Auditor]) -> Engine:
+    if command.engine == "ray":
+        from wherenot.audit_ray import RayEngine
+
+        return RayEngine(load=auditor, address=command.address, actors=command.actors)
+    if command.address is not None or command.actors is not None:
+        raise ValueError("audit: --address and --actors are for --engine ray.")
+    return Here()
 
 
 def run_compare(paths: tuple[Path, ...], out: Path) -> None:
