@@ -3,8 +3,8 @@
     python benchmarks/audit_kills.py runs/audit_kills
     python benchmarks/audit_kills.py runs/audit_kills --runs 2 --kills 3 --processes 1
 
-An audit of decoy is killed as often as asked, by SIGINT, SIGTERM and SIGKILL in turn, each at a moment drawn evenly over
-the time that the audit nobody killed took to make its records; then left to end. Every other run is shared by two
+An audit of decoy is killed as often as asked, by SIGINT, SIGTERM and SIGKILL in turn, each at a moment drawn evenly
+over the time that the audit nobody killed took to make its records; then left to end. Every other run is shared by two
 processes, of which both are killed or, every other time, one. Asked of each run: one row per sample, the same records
 and metrics as without a kill, and every row that was there when it was killed still there afterwards, unchanged.
 """
@@ -27,7 +27,7 @@ from wherenot.models import build_classifier
 from wherenot.records import RecordStore
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-ASKED = ("--data", "decoy", "--splits", "test_biased", "--max-images", "150", "--partition", "grid:4x4")
+ASKED = ("--data", "decoy", "--splits", "test_biased", "--max-images", "300", "--partition", "grid:5x5")
 
 
 def started(model, out, processes):
@@ -108,8 +108,10 @@ def main():
     running = started(options.out / "model", whole, 1)
     begun(whole, running)
     since = time.monotonic()
-    finish(running)
+    while not list(whole.glob("records/part-*")):
+        time.sleep(0.02)
     seconds = time.monotonic() - since
+    finish(running)
     right, metrics = found(whole), json.loads((whole / "metrics.json").read_text())
     rng, good = random.Random(options.seed), 0
     for number in range(options.runs):

@@ -163,7 +163,7 @@ def test_options_reach_the_method_or_are_refused():
     )
     assert built == EvidencePenalty(weight=2.0, max_regions=3, test="strict", search=Fast(), tau=0.3)
     assert build_agent_method(AgentMethodConfig(name="random_regions"), seed=7).seed == 7
-    assert build_agent_method(AgentMethodConfig(), seed=0) is None
+    assert build_agent_method(AgentMethodConfig(name="sft"), seed=0) is None
     for name, wrong in (
         ("sft", {"weight": 1.0}), ("necessity", {"max_regions": 2}), ("necessity", {"partition": "grid:2x2"}),
         ("swap", {"interval": 2}), ("paste", {"share": 0.5}), ("random_regions", {"form": "log"}),
@@ -239,7 +239,7 @@ def test_a_file_says_whether_it_is_for_an_agent(tmp_path):
 def test_the_page_s_configuration_is_one():
     page = (Path(__file__).parent.parent / "docs" / "agents.md").read_text()
     [shown] = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
-    assert parse_agent_config(yaml.safe_load(shown)).method.name == "necessity"
+    assert parse_agent_config(yaml.safe_load(shown)).method.name == AgentMethodConfig().name
     scopes = re.findall(r"^\| `([a-z]+)` \| ", page, flags=re.MULTILINE)
     assert scopes[:5] == list(get_args(Scope))
     methods = re.findall(r"^\| `([a-z_]+)` \| ", page, flags=re.MULTILINE)[5:]
@@ -252,14 +252,13 @@ def test_the_example_is_trained_from_the_command_line(tmp_path, base, capsys, mo
     example = Path(__file__).parent.parent / "examples" / "agent.yaml"
     changed = (
         "--set.data", f"gui:{tmp_path / 'screens'}", "--set.model", base, "--set.optimization.steps", "2",
-        "--set.method.interval", "1", "--set.method.right-above", "0", "--set.max-tokens", "4",
-        "--out", str(tmp_path / "run"),
+        "--set.method.share", "1", "--set.max-tokens", "4", "--out", str(tmp_path / "run"),
     )  # fmt: skip
     assert main(["train", str(example), *changed]) == 0
     said = capsys.readouterr().out
     assert "trains " in said
     assert "model.language_model.layers.*.self_attn.q_proj (2)" in said
     assert "validation: " in said
-    assert lines(tmp_path / "run" / "steps.jsonl")[0]["penalised"] >= 0
-    assert main(["train", str(example), "--set.method.share", "0.5", *changed[:-1], str(tmp_path / "other")]) == 1
-    assert "method 'necessity' has no option share" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["method"]["name"] == "rearrange"
+    assert main(["train", str(example), "--set.method.weight", "0.5", *changed[:-1], str(tmp_path / "other")]) == 1
+    assert "method 'rearrange' has no option weight" in capsys.readouterr().err

@@ -13,7 +13,9 @@ from wherenot.data import UiElement
 from wherenot.gui.controls import Swap
 from wherenot.gui.moving import alike, moved, point_step, whole, with_moved
 from wherenot.gui.penalties import AgentMethod, Augmenting
-from wherenot.gui.rearranging import Rearrange, new_places
+from wherenot.gui.rearranging import Rearrange, movable_frac, new_places
+from wherenot.train.agents.config import AgentMethodConfig
+from wherenot.train.agents.recipe import check_movable
 
 BOXES = [(x, y, x + 42.0, y + 42.0) for y in (0.0, 42.0) for x in (0.0, 42.0)]
 COLOURS = ["red", "green", "blue", "yellow"]
@@ -172,3 +174,24 @@ def test_the_collator_lets_tasks_share_a_rearranged_screen():
     batch = AgentCollator(vlm, tasks(), method=ALL, share=True)([{"row": row} for row in range(4)])
     assert batch["seen"]["rows"].tolist() == [0, 0, 0, 0]
     assert [shown_in(task.sample) for task in batch["tasks"]] == COLOURS
+
+
+def bare(task):
+    return replace(task, elements=lambda: ())
+
+
+def test_data_without_anything_to_move_are_refused_and_few_are_told():
+    told, untold = tasks(), [bare(task) for task in tasks()]
+    rearrange = AgentMethodConfig()
+    assert (movable_frac(told), movable_frac(untold), movable_frac([])) == (1.0, 0.0, 0.0)
+    assert movable_frac([*told, *(replace(task, point=None) for task in told)]) == 0.5
+    assert check_movable(rearrange, told) == []
+    assert check_movable(rearrange, [*told, *untold]) == []
+    [sign] = check_movable(rearrange, [*told, *untold, *untold])
+    assert (sign.kind, sign.seen) == (
+        "little_rearranged",
+        "Only 33% of the training screens have elements that can change places.",
+    )
+    with pytest.raises(ValueError, match=r"rearrange has nothing to move: .* --set\.method\.name sft"):
+        check_movable(rearrange, untold)
+    assert check_movable(AgentMethodConfig(name="sft"), untold) == []

@@ -25,6 +25,7 @@ _USES = {
     "timm": "classifiers from timm",
     "opencv": "regions as the authors cut them (opencv-slico, seeds)",
     "screens": "rendering click tasks (wherenot screens)",
+    "cluster": "audits on a Ray cluster (--engine ray)",
     "demo": "wherenot demo, and data: decoy",
 }
 

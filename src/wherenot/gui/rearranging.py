@@ -118,13 +118,7 @@ def new_places(samples: Sequence[GuiSample], rng: np.random.Generator) -> Places
         samples: Tasks on it, with their targets.
         rng: Draws who goes where.
     """
-    targets = {whole(sample.box) for sample in samples if sample.box is not None}
-    listed = {whole(element.box) for element in samples[0].elements() if element.visible}
-    free: list[Box] = []
-    for box in sorted(listed, key=lambda box: ((box[2] - box[0]) * (box[3] - box[1]), box)):
-        overlaps = any(meets(box, other) for other in free) or any(meets(box, each) for each in targets - {box})
-        if not overlaps and alike(box, box):
-            free.append(box)
+    free = _free(samples)
     places = {box: box for box in free}
     for _ in range(_ROUNDS):
         for box in (free[row] for row in rng.permutation(len(free))):
@@ -132,6 +126,37 @@ def new_places(samples: Sequence[GuiSample], rng: np.random.Generator) -> Places
             other = partners[int(rng.integers(len(partners)))]  # itself, perhaps
             places[box], places[other] = places[other], places[box]
     return {box: place for box, place in places.items() if box != place}
+
+
+def movable_frac(samples: Sequence[GuiSample], *, at_most: int = 200, seed: int = 0) -> float:
+    """Share of tasks on whose screen something could change places with something else.
+
+    Args:
+        samples: Tasks.
+        at_most: Look at so many of them, drawn by `seed`.
+        seed: Of the drawing.
+
+    Returns:
+        In [0, 1]; 0 where no screen has two elements that are alike in size and free of others.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(samples))[:at_most]
+    movable = 0
+    for sample in (samples[row] for row in drawn):
+        free = _free([sample]) if _can_move(sample) else []
+        movable += any(alike(box, other) for box in free for other in free if box != other)
+    return movable / max(1, len(drawn))
+
+
+def _free(samples: Sequence[GuiSample]) -> list[Box]:
+    """Elements of a screen that overlap neither smaller ones nor, but for itself, a target."""
+    targets = {whole(sample.box) for sample in samples if sample.box is not None}
+    listed = {whole(element.box) for element in samples[0].elements() if element.visible}
+    free: list[Box] = []
+    for box in sorted(listed, key=lambda box: ((box[2] - box[0]) * (box[3] - box[1]), box)):
+        overlaps = any(meets(box, other) for other in free) or any(meets(box, each) for each in targets - {box})
+        if not overlaps and alike(box, box):
+            free.append(box)
+    return free
 
 
 def _can_move(sample: GuiSample) -> bool:

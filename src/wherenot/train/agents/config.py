@@ -47,7 +47,7 @@ class AgentMethodConfig:
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=False)
 
-    name: AgentMethodName = "sft"
+    name: AgentMethodName = "rearrange"
     """sft adds nothing. paper: search the evidence, penalise what is off the target. necessity: the answer must not
     survive without its target; paste: nor with something else in its place. rearrange: all elements of a screen change
     places, so that places say nothing. Controls: random_regions penalises without a search; swap lets the target and

@@ -12,11 +12,12 @@ from wherenot.gui.clicks import Click, prepare_click
 from wherenot.gui.controls import RandomRegions, Swap
 from wherenot.gui.moving import point_step
 from wherenot.gui.penalties import AgentMethod, EvidencePenalty, Necessity, Paste, Penalty
-from wherenot.gui.rearranging import Augmentation, Rearrange
+from wherenot.gui.rearranging import Augmentation, Rearrange, movable_frac
 from wherenot.masking import FillName
 from wherenot.models.answers import Asked
 from wherenot.models.vlm import Encoding, VisionLanguageModel
 from wherenot.regions import Grid, parse_partition
+from wherenot.run import RunWarning
 from wherenot.search import parse_search
 from wherenot.train.agents.collating import Task
 from wherenot.train.agents.config import AgentMethodConfig, AgentMethodName
@@ -31,7 +32,38 @@ _METHODS: dict[AgentMethodName, Any] = {
     "swap": Swap(),
 }
 _FORMS = {"paper": ("utility", "insertion", "deviation_redundancy", "constant"), "": ("probability", "log")}
+_MOVABLE_FRAC = 0.5
 _ELSEWHERE = "slico:50"  # how screenshots without elements are cut
+
+
+def check_movable(config: AgentMethodConfig, samples: Sequence[GuiSample]) -> list[RunWarning]:
+    """Say if the method cannot do on these tasks what it is chosen for.
+
+    Args:
+        config: The method.
+        samples: Tasks to train on.
+
+    Raises:
+        ValueError: If it could do nothing at all: it would be believed to help.
+    """
+    if config.name != "rearrange":
+        return []
+    frac = movable_frac(samples)
+    if frac == 0:
+        raise ValueError(
+            "train: method rearrange has nothing to move: no training screen that was looked at has two elements alike "
+            "in size, a target and a place to click. Choose another method, say --set.method.name sft, or tell the "
+            "elements of the screens (docs/data.md)."
+        )
+    if frac >= _MOVABLE_FRAC:
+        return []
+    return [
+        RunWarning(
+            kind="little_rearranged",
+            seen=f"Only {frac:.0%} of the training screens have elements that can change places.",
+            advice="Tell the elements of more screens, or compare with method swap or necessity.",
+        )
+    ]
 
 
 def agent_method_options(name: AgentMethodName) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from wherenot.train.agents.arguments import shared_arguments, weight_type
 from wherenot.train.agents.collating import KEPT_BYTES, AgentCollator
 from wherenot.train.agents.config import AgentOptimizationConfig, AgentTrainConfig
 from wherenot.train.agents.lora import attach, summary
-from wherenot.train.agents.recipe import build_agent_method, click_preparer
+from wherenot.train.agents.recipe import build_agent_method, check_movable, click_preparer
 from wherenot.train.agents.records import agent_data
 from wherenot.train.agents.rewarding import RewardTrainer, reward_trainer
 from wherenot.train.agents.sharing import ScreenSampler
@@ -66,6 +67,7 @@ def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None 
     folder = RunFolder(out)
     dataset = agent_data(config, dataset)
     method = build_agent_method(config.method, config.seed, _tasks(dataset, "train"))
+    signs = check_movable(config.method, _tasks(dataset, "train"))
     if state.is_main_process:
         folder.begin(
             "train", config.title, config_dict(config), model=config.model, data=config.data, seed=config.seed,
@@ -103,7 +105,12 @@ def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None 
         counts = guard_counts(read_steps(folder.records("steps.jsonl"))[0])
         folder.write(
             "metrics.json",
-            {"finished": True, "validation": click_summary(records), "guards": counts, "warnings": []},
+            {
+                "finished": True,
+                "validation": click_summary(records),
+                "guards": counts,
+                "warnings": [asdict(each) for each in signs],
+            },
         )
         shutil.rmtree(folder.path / "checkpoints")
     state.wait_for_everyone()
