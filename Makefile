@@ -1,6 +1,7 @@
 # make demo      - set up, run the demo, print where its report is
 # make test      - set up, run the checks and the whole test suite
 # make coverage  - run the suite and count the lines it reaches
+# make soak      - do what people do for an hour (MINUTES=60), and fail if memory grows
 #
 # PYTHON=python3.12       another interpreter (>= 3.11) for the virtual environment
 # TORCH="torch==2.12.0"   another torch; its constraint is lifted
@@ -9,12 +10,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= runs/demo
+MINUTES ?= 60
 TORCH ?=
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test coverage lint clean
+.PHONY: demo test coverage soak lint clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/wherenot demo --out $(OUT)
@@ -26,6 +28,9 @@ test: $(VENV)/.dev lint
 # Counting lines doubles the time that tests take.
 coverage: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+
+soak: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/soak.py --minutes $(MINUTES)
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -112,6 +112,7 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(1)
     classifier = load_classifier(options.model)
+    classifier.classes = tuple(map(str, range(len(classifier.classes))))  # ImageNet has two of some names
     pictures = [crop for _, photograph in shipped_photographs() for _, crop in crops(photograph)][:: 66 // 33]
     with tempfile.TemporaryDirectory() as place:
         paths = [Path(place) / f"{number:03d}.jpg" for number in range(options.images)]

@@ -27,7 +27,7 @@ LAYERS = [
     {"methods"},
     {"models", "data", "summary", "summary_agents", "gui", "records", "ranks"},
     {"explain_generation", "endpoint", "correction"},
-    {"auditing", "audit", "audit_agents", "audit_answers", "report", "train"},
+    {"auditing", "audit", "audit_ray", "audit_agents", "audit_answers", "report", "train"},
     {"experiments", "bench"},
     {"commands", "demo", "demo_gui"},
 ]
