@@ -36,6 +36,10 @@ def run(command: object) -> None:
             from wherenot.commands.audit import run_compare
 
             run_compare(command.runs, command.out)
+        case cli.Figures():
+            from wherenot.commands.figures import run_figures
+
+            run_figures(command)
         case cli.Bench():
             from wherenot.commands.bench import run_bench
 

@@ -131,6 +131,7 @@ def run_compare(paths: tuple[Path, ...], out: Path) -> None:
     (folder.path / "comparison.md").write_text(
         comparison_markdown(rows) + warnings_markdown(runs), encoding="utf-8", errors="backslashreplace"
     )
+    folder.write("comparison.json", {"runs": [str(path.absolute()) for path in paths]})
     report = write_report(list(paths), folder.path / "report.html")
     console.print(comparison_table(rows))
     console.print(f"table: {folder.path / 'comparison.md'}\nreport: {report}", soft_wrap=True)

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from wherenot.experiments.agents import FIGURES, FigureName
 from wherenot.experiments.cost import PlanLine, forwards_per_second, plan_lines
+from wherenot.experiments.drawing import study_drawings
 from wherenot.experiments.pool import Ran, run_trials
-from wherenot.experiments.results import Result, audited_splits, read_results
+from wherenot.experiments.results import read_results
 from wherenot.experiments.studies import Row, StudyName, StudyOptions, study_rows
-from wherenot.experiments.tables import POINTING, TOP1, Column, StudyTable, build_table
-from wherenot.experiments.trials import AnyTrial, Trial
+from wherenot.experiments.tables import StudyTable, build_table
+from wherenot.experiments.trials import Trial
 from wherenot.experiments.weights import Candidate, candidates, choose, tried, weights_markdown
 from wherenot.experiments.writing import write_table
-from wherenot.metrics import over_seeds
-from wherenot.report import Point, Run, Shown, evidence_grid, load_evidence, load_run, sweep_figure
+from wherenot.report import save_figure
 from wherenot.run import RunFolder
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +93,16 @@ def reproduce(
     files = write_table(table, results, folder.path)
     failures = "".join(f"- {each.name}: {each.error or each.outcome}\n" for each in unfinished)
     (folder.path / "unfinished.md").write_text(failures, encoding="utf-8")
-    if study == "fig2":
-        files += _qualitative(rows, results, out, folder.path, pictures)
-    if study in ("fig4", "fig5", "fig6"):
-        files += _of_agents(study, rows, results, out, folder.path, pictures)
-    if study == "fig3":
-        files += _sweeps(rows, results, folder.path)
+    for old in folder.path.glob(f"{study}-*"):
+        old.unlink()
+    for drawn in study_drawings(study, rows, results, out, pictures):
+        stem = folder.path / drawn.name
+        if drawn.figure is None:
+            note = stem.with_suffix(".md")
+            note.write_text(f"{drawn.reason}\n", encoding="utf-8")
+            files.append(note)
+        else:
+            files += save_figure(drawn.figure, stem)
     return Reproduced(table=table, folder=folder.path, files=files, unfinished=unfinished)
 
 
@@ -146,113 +141,3 @@ def _candidates(study: StudyName, rows: Sequence[Row], grid: Sequence[float]) ->
     if grid and any(not isinstance(row.trials[0], Trial) for row in rows):
         raise ValueError(f"reproduce: {study} takes the weights of agents' methods as they are; leave --grid out.")
     return candidates(rows, grid)
-
-
-def _blocks(rows: Sequence[Row]) -> list[list[Row]]:
-    return [[row for row in rows if row.block == block] for block in dict.fromkeys(row.block for row in rows)]
-
-
-def _qualitative(
-    rows: Sequence[Row], results: dict[AnyTrial, Result], root: Path, folder: Path, pictures: int
-) -> list[Path]:
-    """Figure 2: the same images under every method; images are drawn, not chosen."""
-    files = []
-    for number, members in enumerate(_blocks(rows), start=1):
-        splits = audited_splits(members, results)
-        runs = [load_run(t.audit_folder(root)) if (t := row.trials[0]) in results else None for row in members]
-        audited = next((run for run in runs if run is not None), None)
-        if audited is None:
-            continue
-        keys = [
-            record.key
-            for record in audited.records
-            if record.split == splits[0] and record.true and record.true.get("coverage") is not None
-        ]
-        drawn = np.random.default_rng(0).permutation(len(keys))[:pictures].tolist()
-        grid = [(Path(keys[index][1]).name, [_shown(run, keys[index]) for run in runs]) for index in sorted(drawn)]
-        if not grid:
-            continue
-        where = f"{members[0].data}, {members[0].model}, {splits[0]}, seed {members[0].trials[0].train.seed}"
-        title = f"{where}: evidence for the true label"
-        figure = evidence_grid(grid, [row.label for row in members], title=title)
-        files += _save(figure, folder / f"fig2-{number}")
-    return files
-
-
-def _shown(run: Run | None, key: tuple[str, str]) -> Shown | None:
-    record = None if run is None else next((each for each in run.records if each.key == key), None)
-    if run is None or record is None or record.evidence_file is None:
-        return None
-    hit = (record.true or {}).get(POINTING)
-    right = "right" if record.correct else "wrong"
-    words = f"{run.class_name(record.predicted)}, {right}; {'on' if hit else 'off'} prior"
-    return Shown(evidence=load_evidence(run.path / record.evidence_file), caption=words)
-
-
-def _of_agents(
-    study: FigureName,
-    rows: Sequence[Row],
-    results: dict[AnyTrial, Result],
-    root: Path,
-    folder: Path,
-    pictures: int,
-) -> list[Path]:
-    """Figures 4 to 6: the same tasks under every method that is finished; tasks are drawn, not chosen."""
-    files = []
-    for number, members in enumerate(_blocks(rows), start=1):
-        runs = [load_run(row.trials[0].audit_folder(root)) for row in members if row.trials[0] in results]
-        if not runs:
-            continue
-        stem = folder / f"{study}-{number}"
-        for old in folder.glob(f"{stem.name}.*"):
-            old.unlink()
-        try:
-            files += _save(FIGURES[study](runs, tasks=pictures), stem)
-        except ValueError as error:  # as when every answer of figure 6 has a click
-            note = stem.with_suffix(".md")
-            note.write_text(f"{error}\n", encoding="utf-8")
-            files.append(note)
-    return files
-
-
-def _sweeps(rows: Sequence[Row], results: dict[AnyTrial, Result], folder: Path) -> list[Path]:
-    """Figure 3: accuracy, and pointing, against every swept option."""
-    files = []
-    for number, members in enumerate(_blocks(rows), start=1):
-        for metric, short in ((TOP1, "accuracy"), (POINTING, "pointing")):
-            panels: dict[str, dict[str, list[Point]]] = {}
-            for row in members:
-                for split in audited_splits(members, results) if row.swept else ():
-                    point = _point(row, Column(split=split, metric=metric), results)
-                    if row.swept and point is not None:
-                        panels.setdefault(row.swept[0], {}).setdefault(split, []).append(point)
-            if not panels:
-                continue
-            plain = {
-                split: point.mean
-                for split in audited_splits(members, results)
-                if (point := _point(members[0], Column(split=split, metric=metric), results)) is not None
-            }
-            figure = sweep_figure(panels, metric=metric, references=plain)
-            files += _save(figure, folder / f"fig3-{number}-{short}")
-    return files
-
-
-def _point(row: Row, column: Column, results: dict[AnyTrial, Result]) -> Point | None:
-    values = [results[t].value(column.split, column.metric) for t in row.trials if t in results]
-    spread = over_seeds(values)
-    if math.isnan(spread.value):
-        return None
-    low, high = (None if math.isnan(end) else end for end in (spread.low, spread.high))
-    return Point(at=row.swept[1] if row.swept else None, mean=spread.value, low=low, high=high)
-
-
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    import matplotlib
-
-    files = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".pdf", ".png")]
-    with matplotlib.rc_context({"pdf.fonttype": 42}), warnings.catch_warnings():  # whole fonts, text that can be copied
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        for file in files:
-            figure.savefig(file, dpi=160)
-    return files

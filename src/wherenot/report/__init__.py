@@ -10,8 +10,17 @@ from wherenot.report.content import Content as Content
 from wherenot.report.content import build_content as build_content
 from wherenot.report.figures import evidence_figure as evidence_figure
 from wherenot.report.figures import png_bytes as png_bytes
+from wherenot.report.grids import audited_tile as audited_tile
+from wherenot.report.grids import drawn_samples as drawn_samples
+from wherenot.report.grids import grid_figure as grid_figure
 from wherenot.report.html import render_html as render_html
 from wherenot.report.html import write_report as write_report
+from wherenot.report.mean_curves import curves_figure as curves_figure
+from wherenot.report.mean_curves import mean_curves as mean_curves
+from wherenot.report.paper import PaperFigures as PaperFigures
+from wherenot.report.paper import paper_figures as paper_figures
+from wherenot.report.quadrants import count_quadrants as count_quadrants
+from wherenot.report.quadrants import quadrants_figure as quadrants_figure
 from wherenot.report.runs import Run as Run
 from wherenot.report.runs import load_run as load_run
 from wherenot.report.stored import load_evidence as load_evidence
@@ -19,6 +28,9 @@ from wherenot.report.studies import Point as Point
 from wherenot.report.studies import Shown as Shown
 from wherenot.report.studies import evidence_grid as evidence_grid
 from wherenot.report.studies import sweep_figure as sweep_figure
+from wherenot.report.style import save_figure as save_figure
 from wherenot.report.table import comparison_markdown as comparison_markdown
 from wherenot.report.table import comparison_table as comparison_table
 from wherenot.report.table import warnings_markdown as warnings_markdown
+from wherenot.report.trainings import load_training as load_training
+from wherenot.report.trainings import training_figure as training_figure

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 PRIOR_COLOR = "#56B4E9"
 FORBIDDEN_COLOR = "#F0A6D2"
 REGIONS_NUMBERED = 5
+LINE_PT = 1.8
 
 # Okabe and Ito's palette, which stays distinct for the common kinds of colour blindness.
 ON_LIGHT = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#000000")
@@ -112,7 +114,7 @@ def draw_evidence(
     axes.set_axis_off()
     if labels is not None:
         for rank, region in enumerate(order[:REGIONS_NUMBERED], start=1):
-            _number_region(axes, labels == region, rank)
+            number_region(axes, labels == region, rank)
 
 
 def metric_figure(
@@ -122,6 +124,7 @@ def metric_figure(
     cells: Mapping[str, Sequence[Cell]],
     *,
     dark: bool = False,
+    width: float = 4.8,
 ) -> Figure:
     """Draw one metric of all models as dots with their intervals, one colour and shape per split.
 
@@ -131,6 +134,7 @@ def metric_figure(
         names: Models, from top to bottom.
         cells: One cell per model, by split. A missing value leaves its line empty.
         dark: For a dark page.
+        width: In inches.
 
     Returns:
         A figure with a transparent background.
@@ -138,8 +142,9 @@ def metric_figure(
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
+    letters = 9 if width > 4 else 7
     ink, faint = ("#E8E6E3", "#4A4D52") if dark else ("#22252A", "#D5D8DC")
-    figure = Figure(figsize=(4.8, 0.95 + 0.40 * len(names) + 0.16 * len(cells)), layout="constrained")
+    figure = Figure(figsize=(width, 0.95 + 0.40 * len(names) + 0.16 * len(cells)), layout="constrained")
     figure.patch.set_alpha(0)
     axes = figure.subplots()
     axes.patch.set_alpha(0)
@@ -153,14 +158,17 @@ def metric_figure(
     if is_share(metric):
         axes.set_xlim(-0.02, 1.02)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_title(f"{metric} {arrow(higher_is_better)}", loc="left", fontsize=10, color=ink, parse_math=False)
-    axes.tick_params(colors=ink, length=0, labelsize=9)
+    axes.set_title(f"{metric} {arrow(higher_is_better)}", loc="left", fontsize=letters + 1, color=ink, parse_math=False)
+    axes.tick_params(colors=ink, length=0, labelsize=letters)
     axes.grid(axis="x", color=faint, linewidth=0.8)
     axes.set_axisbelow(True)
     for spine in axes.spines.values():
         spine.set_visible(False)
     if len(cells) > 1:
-        legend = figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=8.5, labelcolor=ink)
+        legend = figure.legend(
+            loc="outside lower left", ncols=3 if width > 4 else 2, frameon=False, fontsize=letters - 0.5,
+            labelcolor=ink,
+        )  # fmt: skip
         for text in legend.get_texts():
             text.set_parse_math(False)
     return figure
@@ -177,10 +185,17 @@ def png_bytes(figure: Figure, *, dpi: int = 160) -> bytes:
         A PNG file's content; a letter that the font lacks is drawn as a box.
     """
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with boxes_for_unknown_letters():
         figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
+
+
+@contextmanager
+def boxes_for_unknown_letters() -> Iterator[None]:
+    """No warning of each letter that the font lacks: names of files and classes may be in any script."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def _draw_dots(
@@ -192,30 +207,34 @@ def _draw_dots(
             axes.hlines(float(place), cell.low, cell.high, color=color, linewidth=2.2, alpha=0.65)
     shown = [(cell.value, place) for cell, place in zip(cells, places, strict=True) if cell.value is not None]
     values, heights = np.array(shown, dtype=np.float64).reshape(-1, 2).T
-    axes.plot(values, heights, marker, color=color, markersize=6, label=split)
+    axes.plot(values, heights, marker, color=color, markersize=6, label=split, clip_on=False)
 
 
-def draw_outline(axes: Axes, inside: Bool[np.ndarray, "H W"], color: str, style: str) -> None:
+def draw_outline(
+    axes: Axes, inside: Bool[np.ndarray, "H W"], color: str, style: str, *, linewidth: float = LINE_PT
+) -> None:
     """Draw an area's border along its pixel edges, readable on bright and on dark ground."""
     from matplotlib.collections import LineCollection
     from matplotlib.patheffects import Normal, Stroke
 
     corners = outline_segments(inside).reshape(-1, 2, 2) - 0.5  # pixel centres lie on whole numbers
-    halo = [Stroke(linewidth=3.6, foreground="black", alpha=0.6), Normal()]
+    halo = [Stroke(linewidth=2 * linewidth, foreground="black", alpha=0.6), Normal()]
     axes.add_collection(
-        LineCollection(list(corners), colors=color, linewidths=1.8, linestyles=style, path_effects=halo),
+        LineCollection(list(corners), colors=color, linewidths=linewidth, linestyles=style, path_effects=halo),
         autolim=False,
     )
 
 
-def _number_region(axes: Axes, inside: Bool[np.ndarray, "H W"], rank: int) -> None:
-    """Outline a region and write its rank on its pixel nearest to its centre."""
+def number_region(axes: Axes, inside: Bool[np.ndarray, "H W"], rank: int, *, scale: float = 1.0) -> None:
+    """Outline a region and write its rank on its pixel nearest to its centre; `scale` is for small pictures."""
     from matplotlib.patheffects import withStroke
 
     pixels = np.argwhere(inside)
     if not len(pixels):
         return
-    draw_outline(axes, inside, "white", "dotted")
+    draw_outline(axes, inside, "white", "dotted", linewidth=scale * LINE_PT)
     row, column = pixels[np.square(pixels - pixels.mean(axis=0)).sum(axis=1).argmin()]
-    halo = [withStroke(linewidth=3, foreground="black")]
-    axes.text(column, row, str(rank), color="white", fontweight="bold", path_effects=halo, ha="center", va="center")
+    axes.text(
+        column, row, str(rank), color="white", fontsize=10 * scale, fontweight="bold", ha="center", va="center",
+        path_effects=[withStroke(linewidth=3 * scale, foreground="black")],
+    )  # fmt: skip

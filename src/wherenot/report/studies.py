@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wherenot.report.figures import MARKERS, ON_LIGHT, PRIOR_COLOR, draw_outline
+from wherenot.report.figures import LINE_PT, MARKERS, ON_LIGHT, PRIOR_COLOR, draw_outline, number_region
 from wherenot.report.stored import StoredEvidence
 from wherenot.report.tiles import evidence_colormap
 from wherenot.report.wording import is_share
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 STAR_COLOR = "#FFD23F"
 
 _INCHES = 1.6  # width of a picture
-_LETTERS = 34  # in a line below it
+_GAP = 0.2  # between pictures
+_LETTERS = 21  # below an inch of picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,12 @@ class Shown:
 
 
 def evidence_grid(
-    rows: Sequence[tuple[str, Sequence[Shown | None]]], methods: Sequence[str], *, title: str | None = None
+    rows: Sequence[tuple[str, Sequence[Shown | None]]],
+    methods: Sequence[str],
+    *,
+    title: str | None = None,
+    top_regions: int = 0,
+    width: float | None = None,
 ) -> Figure:
     """Draw images in rows and methods in columns: the image with its prior first, then each method's evidence.
 
@@ -67,6 +73,8 @@ def evidence_grid(
         rows: A name and one tile per method, None where a method has none.
         methods: Names of the columns.
         title: A line above.
+        top_regions: Regions that are outlined and numbered on the evidence, 1 = strongest.
+        width: Of the figure in inches; None gives every picture the same room, however many there are.
 
     Returns:
         A figure that belongs to no window.
@@ -85,12 +93,22 @@ def evidence_grid(
         ['image and prior', 'paper']
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     if not rows or any(len(tiles) != len(methods) for _, tiles in rows):
         raise ValueError(f"evidence_grid: each of at least one row needs {len(methods)} tiles, one per method.")
-    heights = [_INCHES * _tall(tiles) + 0.14 * max(_lines(tiles), len(_broken(name))) + 0.2 for name, tiles in rows]
-    size = ((_INCHES + 0.2) * (len(methods) + 1), sum(heights) + 0.5)
-    figure = Figure(figsize=size, layout="constrained")
+    inches = _INCHES if width is None else width / (len(methods) + 1) - _GAP / 2
+    if inches < 0.4:
+        raise ValueError(f"evidence_grid: {len(methods) + 1} pictures do not fit {width} inches; show fewer methods.")
+    scale, letters = min(1.0, inches / _INCHES), max(8, int(_LETTERS * inches))
+    heights = [
+        inches * _tall(tiles) + 0.14 * max(_lines(tiles, letters), len(_broken(name, letters))) + scale * _GAP / 2
+        for name, tiles in rows
+    ]
+    heads = ["\n".join(_broken(name, letters)) for name in ("image and prior", *methods)]
+    above = 0.1 + 0.15 * max(head.count("\n") + 1 for head in heads) + 0.2 * bool(title)
+    size = (width or (inches + _GAP) * len(heads), sum(heights) + above)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.01, hspace=0.01))
     grid = figure.subplots(len(rows), len(methods) + 1, squeeze=False, height_ratios=heights)
     for line, (name, tiles) in zip(grid, rows, strict=True):
         shown = next((tile for tile in tiles if tile is not None), None)
@@ -99,20 +117,24 @@ def evidence_grid(
             axes.set_anchor("N")  # what room is left goes to the caption
         if shown is not None:
             line[0].imshow(shown.evidence.image, interpolation="nearest")
-            draw_outline(line[0], shown.evidence.allowed, PRIOR_COLOR, "solid")
-        _caption(line[0], name)
+            draw_outline(line[0], shown.evidence.allowed, PRIOR_COLOR, "solid", linewidth=scale * LINE_PT)
+        _caption(line[0], name, letters)
         for axes, tile in zip(line[1:], tiles, strict=True):
             if tile is None:
-                axes.text(0.5, 0.5, "missing", ha="center", va="center", transform=axes.transAxes)
+                axes.text(0.5, 0.5, "missing", ha="center", va="center", transform=axes.transAxes, fontsize=7)
                 continue
             axes.imshow(tile.evidence.image.mean(axis=2), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.imshow(tile.evidence.map, cmap=evidence_colormap(), vmin=0, vmax=1, interpolation="nearest")
-            draw_outline(axes, tile.evidence.allowed, PRIOR_COLOR, "solid")
+            draw_outline(axes, tile.evidence.allowed, PRIOR_COLOR, "solid", linewidth=scale * LINE_PT)
+            regions = tile.evidence.regions
+            for rank, region in enumerate(() if regions is None else regions.order[:top_regions], start=1):
+                assert regions is not None
+                number_region(axes, regions.labels == region, rank, scale=max(0.55, scale))
             if tile.clicked is not None:
-                _draw_star(axes, tile)
-            _caption(axes, tile.caption)
-    for axes, name in zip(grid[0], ["image and prior", *methods], strict=True):
-        axes.set_title(name, fontsize=9, parse_math=False)
+                _draw_star(axes, tile, scale)
+            _caption(axes, tile.caption, letters)
+    for axes, name in zip(grid[0], heads, strict=True):
+        axes.set_title(name, fontsize=9 if scale == 1 else 8, parse_math=False)
     if title is not None:
         figure.suptitle(title, parse_math=False, fontsize=10)
     return figure
@@ -180,17 +202,17 @@ def sweep_figure(
     return figure
 
 
-def _caption(axes: Axes, words: str) -> None:
-    text = "\n".join(_broken(words))
+def _caption(axes: Axes, words: str, letters: int) -> None:
+    text = "\n".join(_broken(words, letters))
     axes.text(0.5, -0.03, text, ha="center", va="top", transform=axes.transAxes, fontsize=7, parse_math=False)
 
 
-def _broken(words: str) -> list[str]:
-    return [line for part in words.splitlines() for line in textwrap.wrap(part, _LETTERS) or [""]]
+def _broken(words: str, letters: int) -> list[str]:
+    return [line for part in words.splitlines() for line in textwrap.wrap(part, letters) or [""]]
 
 
-def _lines(tiles: Sequence[Shown | None]) -> int:
-    return max((len(_broken(tile.caption)) for tile in tiles if tile is not None), default=1)
+def _lines(tiles: Sequence[Shown | None], letters: int) -> int:
+    return max((len(_broken(tile.caption, letters)) for tile in tiles if tile is not None), default=1)
 
 
 def _tall(tiles: Sequence[Shown | None]) -> float:
@@ -199,8 +221,10 @@ def _tall(tiles: Sequence[Shown | None]) -> float:
     return max((height / width for height, width in shapes), default=1.0)
 
 
-def _draw_star(axes: Axes, tile: Shown) -> None:
+def _draw_star(axes: Axes, tile: Shown, scale: float) -> None:
     assert tile.clicked is not None
     height, width = tile.evidence.map.shape
     x, y = tile.clicked[0] * width - 0.5, tile.clicked[1] * height - 0.5  # pixel centres lie on whole numbers
-    axes.plot(x, y, marker="*", markersize=13, color=STAR_COLOR, markeredgecolor="black", clip_on=False, zorder=5)
+    axes.plot(
+        x, y, marker="*", markersize=13 * scale, color=STAR_COLOR, markeredgecolor="black", clip_on=False, zorder=5
+    )

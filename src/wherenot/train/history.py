@@ -78,19 +78,37 @@ def read_steps(lines: Iterable[Mapping[str, Any]]) -> tuple[tuple[Step, ...], tu
         >>> read_steps([{"step": 10, "task_loss": 0.5, "aligned": 3.0}, {"step": 10, "loss": float("nan")}])
         (({'step': 10, 'task_loss': 0.5, 'aligned': 3.0},), ((10, 'loss'),))
     """
+    ordered = latest_lines(lines)
+    steps = tuple(line for _, writer, line in ordered if writer == "task_loss")
+    not_finite = tuple(
+        (step, name)
+        for step, writer, line in ordered
+        for name, value in line.items()
+        if (writer == "task_loss" or name in _LOSSES) and not math.isfinite(value) and not line.get("skipped")
+    )
+    return steps, not_finite
+
+
+def latest_lines(lines: Iterable[Mapping[str, Any]]) -> list[tuple[int, str, Mapping[str, Any]]]:
+    """Order the lines of ``steps.jsonl`` by step, and keep of what a step's writer wrote only the last.
+
+    Args:
+        lines: Of the file, in its order.
+
+    Returns:
+        Step, writer and line; the writer is ``task_loss`` (the method), ``eval_loss`` (validation) or ``trainer``.
+
+    Example:
+        >>> lines = [{"step": 2, "loss": 0.5}, {"step": 1, "loss": 0.9}, {"step": 2, "loss": 0.4}]
+        >>> [(step, writer, line["loss"]) for step, writer, line in latest_lines(lines)]
+        [(1, 'trainer', 0.9), (2, 'trainer', 0.4)]
+    """
     latest: dict[tuple[int, str], Mapping[str, Any]] = {}
     for line in lines:
         writer = next((name for name in ("task_loss", "eval_loss") if name in line), "trainer")
         latest[line["step"], writer] = line
     ordered = sorted(latest.items(), key=lambda item: item[0][0])  # stable: one step's lines stay in their order
-    steps = tuple(line for (_, writer), line in ordered if writer == "task_loss")
-    not_finite = tuple(
-        (step, name)
-        for (step, writer), line in ordered
-        for name, value in line.items()
-        if (writer == "task_loss" or name in _LOSSES) and not math.isfinite(value) and not line.get("skipped")
-    )
-    return steps, not_finite
+    return [(step, writer, line) for (step, writer), line in ordered]
 
 
 def guard_counts(steps: Iterable[Step]) -> dict[str, int]:
