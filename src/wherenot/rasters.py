@@ -168,6 +168,26 @@ def decode_rle(rle: Mapping[str, Any]) -> Bool[Tensor, "H W"]:
     return torch.from_numpy(np.ascontiguousarray(columns.T))
 
 
+def encode_rle(inside: Bool[Tensor, "H W"]) -> dict[str, list[int]]:
+    """Encode pixels as COCO's plain run lengths, the inverse of `decode_rle`.
+
+    Args:
+        inside: True inside.
+
+    Returns:
+        ``{"size": [height, width], "counts": [...]}``: lengths of runs down the columns, the first of pixels outside,
+        0 where the first pixel is inside.
+
+    Example:
+        >>> encode_rle(torch.tensor([[False, True, False], [True, False, False]]))
+        {'size': [2, 3], 'counts': [1, 2, 3]}
+    """
+    height, width = checked_size("encode_rle", *inside.shape)
+    down = inside.cpu().numpy().T.ravel()
+    starts = np.flatnonzero(np.diff(down, prepend=False))
+    return {"size": [height, width], "counts": np.diff(starts, prepend=0, append=down.size).tolist()}
+
+
 def sample_nearest(inside: Bool[Tensor, "H W"], size: tuple[int, int]) -> Bool[Tensor, "H2 W2"]:
     """Resample by the pixel under each output pixel's centre; thin marks can fall between the samples."""
     for axis, new in enumerate(size):

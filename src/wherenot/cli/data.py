@@ -34,12 +34,13 @@ class DataCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConvert:
-    """Convert a data set to the native format: a folder with PNGs, metadata.jsonl and dataset.json.
+    """Convert a data set to the native format: a folder with PNGs, metadata.jsonl and dataset.json; or to COCO.
 
     Tasks on screenshots become a folder with PNGs and tasks.json, which gui:FOLDER reads.
 
     Try:
       wherenot data convert coco:data/coco#dog,cat pets/
+      wherenot data convert pets/ pets-coco/ --to coco
       wherenot data convert screenspot:ScreenSpot-v2 tasks/
       wherenot data convert decoy digits/
     """
@@ -48,8 +49,67 @@ class DataConvert:
     """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, gui, ...: docs/data.md), or decoy."""
     out: Positional[Path]
     """New folder to convert into."""
+    to: Literal["native", "coco"] = "native"
+    """coco: instances with boxes and segmentations; images without a prior, or with a forbidden area, are left out,
+    since it cannot say their class, or what is forbidden."""
     seed: int = 0
     """Of built-in data."""
+    strict: bool = False
+    """Stop at a sample that cannot be used; else it is left out, named and counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataPreview:
+    """Draw a contact sheet: samples of every split with their priors, classes and instructions.
+
+    Blue outlines say where evidence may lie, dashed pink ones where it may not; a star is where to click. What cannot
+    be read is named, on the sheet or in the lines printed.
+
+    Try:
+      wherenot data preview photos/ -o sheet.png
+      wherenot data preview coco:data/coco#dog,cat -o pets.pdf --max-images 60 --seed 1
+      wherenot data preview gui:tasks.json -o tasks.png --splits test
+    """
+
+    data: Positional[str]
+    """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, gui, ...: docs/data.md), or decoy."""
+    out: Annotated[Path, arg(aliases=("-o",))] = Path("sheet.png")
+    """The picture: .png or .pdf."""
+    splits: tuple[str, ...] = ()
+    """Splits to show; left out, all."""
+    max_images: int = 24
+    """At most so many, equally many per split, evenly over classes."""
+    seed: int = 0
+    """Of the draw, and of built-in data."""
+    strict: bool = False
+    """Stop at a sample that cannot be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSplit:
+    """Cut a validation part off the training samples, and write it all in the native format.
+
+    Evenly over classes and groups; images with the same pixels, and tasks on the same screenshot, are never parted.
+    Other splits stay as they are: nothing is ever taken from test.
+
+    Try:
+      wherenot data split photos/ photos-split/ --val 0.1
+      wherenot data split photos/ photos-split/ --val 0.1 --test 0.2 --seed 1
+      wherenot data split films/ films-split/ --keep-groups
+    """
+
+    data: Positional[str]
+    """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, gui, ...: docs/data.md), or decoy."""
+    out: Positional[Path]
+    """New folder to write into."""
+    val: float = 0.1
+    """Share of the training samples that becomes validation; 0 for none."""
+    test: float = 0.0
+    """Share of them that becomes test, for data without one."""
+    keep_groups: bool = False
+    """A group is one person, film or place, and is never parted; else every group is in both parts."""
+    seed: int = 0
+    """Chooses the samples; also of built-in data."""
     strict: bool = False
     """Stop at a sample that cannot be used; else it is left out, named and counted."""
 
@@ -77,10 +137,12 @@ class DataMake:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Look a data set over, convert it to the native folder format, or make a benchmark."""
+    """Look a data set over, show it, split it, convert it, or make a benchmark."""
 
     action: (
         Annotated[DataCheck, subcommand("check")]
+        | Annotated[DataPreview, subcommand("preview")]
+        | Annotated[DataSplit, subcommand("split")]
         | Annotated[DataConvert, subcommand("convert")]
         | Annotated[DataMake, subcommand("make")]
     )

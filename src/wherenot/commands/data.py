@@ -3,37 +3,112 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from wherenot import cli
-from wherenot.commands.printing import console, readable_data
-from wherenot.data import DataError, Dataset, GuiSample, cutouts, load_dataset, write_folder, write_gui
+from wherenot.commands.printing import console, readable_data, say_left_out
+from wherenot.data import (
+    DataError,
+    Dataset,
+    GuiSample,
+    cutouts,
+    duplicates_across_splits,
+    load_dataset,
+    sayable_in_coco,
+    split_off,
+    write_coco,
+    write_folder,
+    write_gui,
+)
+from wherenot.data.folder import new_folder
 from wherenot.progress import progress_bar
 from wherenot.rejected import write_rejected
 from wherenot.run import RunFolder
 
 
-def run_data(action: cli.DataCheck | cli.DataConvert | cli.DataMake) -> None:
-    """Check, convert or make a data set."""
+def run_data(action: cli.DataCheck | cli.DataPreview | cli.DataSplit | cli.DataConvert | cli.DataMake) -> None:
+    """Check, show, split, convert or make a data set."""
     match action:
         case cli.DataCheck():
             if action.strict:
                 readable_data(action.data, action.seed, strict=True)
             run_data_check(load_dataset(action.data, seed=action.seed, on_bad="skip"), action.data, action.out)
+        case cli.DataPreview():
+            _preview(action)
+        case cli.DataSplit():
+            _split(action)
         case cli.DataConvert():
-            write_data("convert", readable_data(action.data, action.seed, strict=action.strict), action.out)
+            new_folder("data convert", action.out)  # before every image is read
+            dataset = readable_data(action.data, action.seed, strict=action.strict)
+            if action.to == "coco":
+                dataset = sayable_in_coco(dataset)
+            write_data("convert", dataset, action.out, to=action.to)
         case cli.DataMake():
             write_data("make", cutouts(action.cutouts), action.out)
 
 
-def write_data(title: str, dataset: Dataset, out: Path) -> None:
-    """Write a data set in the native format, or tasks on screenshots in theirs, and say what was left out."""
+def write_data(title: str, dataset: Dataset, out: Path, *, to: Literal["native", "coco"] = "native") -> None:
+    """Write a data set in the native format, tasks on screenshots in theirs, or COCO, and say what was left out."""
     write = write_gui if any(isinstance(sample, GuiSample) for sample in dataset.samples) else write_folder
+    if to == "coco":
+        write = write_coco
     with progress_bar() as bar:
         task = bar.add_task(f"data {title}", total=len(dataset), note="images")
         write(dataset, out, on_sample=lambda: bar.advance(task))
     for left_out in dataset.rejected:
         console.print(f"left out: {left_out.reason}", soft_wrap=True, markup=False, highlight=False)
     console.print(f"{len(dataset)} images, {len(dataset.rejected)} left out: {out}", soft_wrap=True)
+
+
+def _preview(action: cli.DataPreview) -> None:
+    """Draw the sheet; samples that cannot be read are named."""
+    from wherenot.report.contact_sheet import contact_sheet, drawn_sheet
+    from wherenot.report.figures import boxes_for_unknown_letters
+
+    if action.out.suffix not in (".png", ".pdf"):
+        raise ValueError(f"data preview: {action.out} is no .png or .pdf; name the picture so.")
+    dataset = load_dataset(action.data, seed=action.seed, on_bad="error" if action.strict else "skip")
+    chosen = drawn_sheet(dataset, action.max_images, splits=action.splits, seed=action.seed)
+    sheet = contact_sheet(chosen, title=f"{dataset.name}: {len(chosen)} of {len(dataset)} samples")
+    action.out.parent.mkdir(parents=True, exist_ok=True)
+    with boxes_for_unknown_letters():
+        sheet.figure.savefig(action.out, dpi=160)
+    for each in sheet.bad:
+        console.print(f"cannot be read: {each.reason}", soft_wrap=True, markup=False, highlight=False)
+    if action.strict and sheet.bad:
+        raise DataError.listing("data preview", [each.reason for each in sheet.bad], "Correct them.")
+    say_left_out(dataset.rejected, len(dataset))
+    console.print(f"{len(chosen)} of {len(dataset)} samples: {action.out}", soft_wrap=True)
+
+
+def _split(action: cli.DataSplit) -> None:
+    """Cut validation, and test if asked, off train; write all, and say what is in several splits all the same."""
+    parts = {name: frac for name, frac in (("validation", action.val), ("test", action.test)) if frac}
+    if not parts or min(parts.values()) < 0 or sum(parts.values()) >= 1:
+        raise ValueError(
+            f"data split: --val {action.val} and --test {action.test}; pass shares of train, together above 0 and "
+            "below 1."
+        )
+    new_folder("data split", action.out)
+    dataset = readable_data(action.data, action.seed, strict=action.strict)
+    left = 1.0
+    for name, frac in parts.items():
+        with progress_bar() as bar:
+            task = bar.add_task(f"choose {name}", total=sum(s.split == "train" for s in dataset.samples), note="images")
+            dataset = split_off(
+                dataset, name, frac / left, seed=action.seed, keep_groups=action.keep_groups,
+                on_sample=lambda bar=bar, task=task: bar.advance(task),
+            )  # fmt: skip
+        left -= frac
+    write_data("split", dataset, action.out)
+    counts = ", ".join(f"{split} {len(dataset.split(split))}" for split in dataset.splits)
+    console.print(f"{counts}", soft_wrap=True, markup=False, highlight=False)
+    if across := duplicates_across_splits(dataset):
+        several = _images(len(across), "was", "were")
+        console.print(
+            f"{several} in train and elsewhere before: wherenot data check {action.out} names them.",
+            style="bold red", soft_wrap=True, markup=False, highlight=False,
+        )  # fmt: skip
 
 
 def run_data_check(dataset: Dataset, data: str, out: Path | None = None) -> None:

@@ -2,6 +2,8 @@
 
 from wherenot.data.check import duplicates_across_splits as duplicates_across_splits
 from wherenot.data.coco import read_coco as read_coco
+from wherenot.data.coco_writing import sayable_in_coco as sayable_in_coco
+from wherenot.data.coco_writing import write_coco as write_coco
 from wherenot.data.cutouts import CutoutsConfig as CutoutsConfig
 from wherenot.data.cutouts import cutouts as cutouts
 from wherenot.data.decoy import decoy as decoy
@@ -30,4 +32,5 @@ from wherenot.data.samples import Sample as Sample
 from wherenot.data.samples import UiElement as UiElement
 from wherenot.data.samples import hold_out as hold_out
 from wherenot.data.samples import limit as limit
+from wherenot.data.splitting import split_off as split_off
 from wherenot.data.voc import read_voc as read_voc

@@ -6,7 +6,8 @@
       train2017/000000000009.jpg                or images/train2017/...
       val2017/...
 
-A file with "train" in its name is `train`, every other one `test`. The class of an image is the one whose instances
+A file with "train" in its name is `train`, every other one `test`, but those that `write_coco` wrote say their split
+themselves (``info.split``), and perhaps a group of each image. The class of an image is the one whose instances
 cover most of it: the largest sum of ``area`` over those that are no crowd; of equal ones the category with the smaller
 id. The prior is all its instances, united. Crowds of that class are ignored where no instance lies: they are areas, not
 objects. Instances of other classes are off the prior.
@@ -151,7 +152,7 @@ def _described(
     names: Mapping[int, str],
     outside: list[Rejected],
 ) -> Iterator[Sample | Rejected]:
-    split = "train" if "train" in file.stem else "test"
+    split = _said(content, file)
     instances: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for annotation in content["annotations"]:
         instances[_plain(annotation.get("image_id"))].append(annotation)
@@ -175,11 +176,18 @@ def _described(
             continue
         mine = [_shape(annotation) for annotation in own if annotation["category_id"] == category]
         read = partial(_read_prior, mine, (row.get("height"), row.get("width")))
-        yield checked_sample(id, labels[category], split, folder / name, read, where=where)
+        group = row.get("group") if isinstance(row.get("group"), str) else None
+        yield checked_sample(id, labels[category], split, folder / name, read, group=group, where=where)
     for number, lost in instances.items():
         if number not in listed:
             problem = f"{file.name}: {len(lost)} annotations of image {number!r}, which is not listed"
             yield Rejected(f"{file.name}:{number}", problem)
+
+
+def _said(content: Mapping[str, Any], file: Path) -> str:
+    info = content.get("info")
+    said = info.get("split") if isinstance(info, dict) else None
+    return said if isinstance(said, str) and said else "train" if "train" in file.stem else "test"
 
 
 def _faults(annotation: Mapping[str, Any], names: Mapping[int, str]) -> Iterator[str]:

@@ -179,6 +179,15 @@ def write_new(writer: str, file: Path, content: str | Image.Image) -> None:
     part.replace(file)
 
 
+def picture_name(writer: str, sample: Sample) -> str:
+    """Return a sample's file name in the folder of its split, or complain in the writer's name of the split's name."""
+    if not re.fullmatch(r"\w[\w.-]*", sample.split):
+        raise ValueError(f"{writer}: split {sample.split!r} cannot be a folder; use letters, digits, '_', '-', '.'.")
+    parts = PurePosixPath(sample.id).parts
+    name = "/".join(parts[1:] if len(parts) > 1 and parts[0] == sample.split else parts)
+    return name if name.endswith(".png") else f"{name}.png"
+
+
 def _entries(root: Path) -> list[_Entry]:
     files = [file for file in sorted(root.rglob("*")) if not _hidden(file.relative_to(root)) and file.is_file()]
     metadata = [file for file in files if file.name == "metadata.jsonl"]
@@ -330,13 +339,7 @@ def _index(label: str | int | None, indices: dict[str, int], numbers_count: bool
 
 
 def _write_sample(folder: Path, sample: Sample, classes: tuple[str, ...]) -> dict[str, Any]:
-    parts = PurePosixPath(sample.id).parts
-    name = "/".join(parts[1:] if len(parts) > 1 and parts[0] == sample.split else parts)
-    name = name if name.endswith(".png") else f"{name}.png"
-    if not re.fullmatch(r"\w[\w.-]*", sample.split):
-        raise ValueError(
-            f"write_folder: split {sample.split!r} cannot be a folder; use letters, digits, '_', '-', '.'."
-        )
+    name = picture_name("write_folder", sample)
     image, prior = sample.read_image(), sample.read_prior()
     if prior is not None and prior.shape != (image.height, image.width):
         raise ValueError(
