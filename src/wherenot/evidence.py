@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -162,3 +163,55 @@ class Evidence:
         from wherenot.report.notebook import evidence_html
 
         return evidence_html(self)
+
+
+def attribution_arrays(
+    found: Sequence[Evidence], *, of: Literal["map", "gain"] = "map", channels: int = 1
+) -> Float[np.ndarray, "B C H W"]:
+    """Evidence as other libraries take attributions: one array, channels first, pixels of a region all alike.
+
+    ``map`` is `Evidence.map`: unsigned, 1 on the strongest region of each image, 0 on the weakest. ``gain`` has the
+    sign: what the region added to the objective, in its units (of p(target), within -(a + b) and a + b), positive where
+    it speaks for the target; 0 on regions that the order leaves out. It is given to every pixel of the region, not
+    divided among them, as Captum's methods with a `feature_mask` do.
+
+    Args:
+        found: Evidence for images of one size.
+        of: What a pixel's value is.
+        channels: 1, which Quantus takes beside images of 3, or as many as the image has, as Captum's methods give; the
+            copies are equal.
+
+    Returns:
+        float32, in the order of `found`. For Quantus' ``a_batch`` as it is, beside ``x_batch`` of the same height and
+        width; ``torch.from_numpy`` makes of it what Captum's ``attribute`` returns.
+
+    Raises:
+        ValueError: If there is none, sizes differ, or there is no channel.
+
+    Example:
+        >>> evidence = Evidence(
+        ...     labels=np.array([[0, 1, 2]]), order=np.array([1, 0]), insertion=np.array([0.8, 0.7]),
+        ...     deletion=np.array([0.2, 0.2]), values=np.array([1.5, 1.25]), empty=0.1, full=0.9,
+        ...     empty_value=0.5, full_value=1.75, target=3, objective=Objective(), forwards=8,
+        ...     search="exact", fill="mean")
+        >>> attribution_arrays([evidence], of="gain")
+        array([[[[-0.25,  1.  ,  0.  ]]]], dtype=float32)
+
+    References:
+        Quantus (Hedstroem et al., JMLR 2023) wants as many dimensions as ``x_batch`` has, and refuses arrays that are 0
+        or 1 everywhere; Captum (Kokhlikyan et al., 2020).
+    """
+    shapes = {evidence.labels.shape for evidence in found}
+    if len(shapes) != 1 or channels < 1:
+        raise ValueError(
+            f"attribution_arrays: {len(found)} images of sizes {sorted(shapes)} and {channels} channels; pass at least "
+            "one image, all of one size, and at least one channel."
+        )
+    planes = [evidence.map() if of == "map" else _gains_on_pixels(evidence) for evidence in found]
+    return np.repeat(np.stack(planes).astype(np.float32)[:, None], channels, axis=1)
+
+
+def _gains_on_pixels(evidence: Evidence) -> Float[np.ndarray, "H W"]:
+    by_region = np.zeros(evidence.num_regions)
+    by_region[evidence.order] = evidence.gains
+    return by_region[evidence.labels]

@@ -20,6 +20,7 @@ from wherenot.cli.bench import Bench, BenchMllm, BenchSearch
 from wherenot.cli.data import Data, DataCheck, DataConvert, DataMake, DataPreview, DataSplit
 from wherenot.cli.doctor import Doctor
 from wherenot.cli.explain import Demo, Explain
+from wherenot.cli.export import Export
 from wherenot.cli.figures import Figures
 from wherenot.cli.screens import Screens
 from wherenot.cli.train import Reproduce, Train, TrainAgent
@@ -29,7 +30,7 @@ from wherenot.train.agents.config import AgentTrainConfig, read_any_config
 __all__ = [
     "Advise", "Audit", "Bench", "BenchMllm", "BenchSearch", "Compare", "Data", "DataCheck", "DataConvert", "DataMake",
     "DataPreview", "DataSplit",
-    "Demo", "Doctor", "Explain", "Figures", "Reproduce", "Screens", "Train", "TrainAgent", "main",
+    "Demo", "Doctor", "Explain", "Export", "Figures", "Reproduce", "Screens", "Train", "TrainAgent", "main",
 ]  # fmt: skip
 
 _HINT = "wherenot COMMAND --help explains a command; wherenot --version prints the version."
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 | _train_subcommand(arguments)
                 | Annotated[Compare, subcommand("compare")]
                 | Annotated[Figures, subcommand("figures")]
+                | Annotated[Export, subcommand("export")]
                 | Annotated[Bench, subcommand("bench")]
                 | Annotated[Data, subcommand("data")]
                 | Annotated[Screens, subcommand("screens")]

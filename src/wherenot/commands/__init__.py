@@ -40,6 +40,10 @@ def run(command: object) -> None:
             from wherenot.commands.figures import run_figures
 
             run_figures(command)
+        case cli.Export():
+            from wherenot.commands.export import run_export
+
+            run_export(command)
         case cli.Bench():
             from wherenot.commands.bench import run_bench
 

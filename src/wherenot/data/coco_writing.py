@@ -110,18 +110,34 @@ def instances(inside: Bool[Tensor, "H W"], category: int) -> Iterator[dict[str, 
     parts = torch.from_numpy(label(inside.cpu().numpy(), connectivity=2))
     areas = torch.bincount(parts.flatten())[1:]
     for number in areas.argsort(descending=True, stable=True).tolist():
-        part = parts == number + 1
-        rows, columns = (part.any(axis).nonzero().flatten() for axis in (1, 0))
-        x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-        area = int(areas[number])
-        is_box = area == (x1 - x0) * (y1 - y0)
-        yield {
-            "category_id": category,
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "area": area,
-            "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]] if is_box else encode_rle(part),
-            "iscrowd": 0,
-        }
+        yield instance(parts == number + 1, category)
+
+
+def instance(inside: Bool[Tensor, "H W"], category: int) -> dict[str, Any]:
+    """Describe an area that is not empty as one instance, connected or not, without ids.
+
+    Args:
+        inside: True on the area.
+        category: Its category's id.
+
+    Returns:
+        ``category_id``, ``bbox``, ``area``, ``segmentation`` (a polygon if it fills its box) and ``iscrowd`` 0.
+
+    Example:
+        >>> instance(torch.tensor([[True, False, True]]), category=1)["segmentation"]
+        {'size': [1, 3], 'counts': [0, 1, 1, 1]}
+    """
+    rows, columns = (inside.any(axis).nonzero().flatten() for axis in (1, 0))
+    x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    area = int(inside.sum())
+    is_box = area == (x1 - x0) * (y1 - y0)
+    return {
+        "category_id": category,
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "area": area,
+        "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]] if is_box else encode_rle(inside),
+        "iscrowd": 0,
+    }
 
 
 def _add(rows: dict[str, list[dict[str, Any]]], root: Path, sample: Sample) -> None:
@@ -142,17 +158,7 @@ def _add(rows: dict[str, list[dict[str, Any]]], root: Path, sample: Sample) -> N
     ignore = torch.zeros_like(prior.allowed) if prior.ignore is None else prior.ignore
     found = list(instances(prior.allowed & ~ignore, category))
     if ignore.any():
-        ys, xs = ignore.nonzero(as_tuple=True)
-        x, y = int(xs.min()), int(ys.min())
-        found.append(
-            {
-                "category_id": category,
-                "bbox": [x, y, int(xs.max()) + 1 - x, int(ys.max()) + 1 - y],
-                "area": int(ignore.sum()),
-                "segmentation": encode_rle(ignore),
-                "iscrowd": 1,
-            }
-        )
+        found.append({**instance(ignore, category), "segmentation": encode_rle(ignore), "iscrowd": 1})
     first = len(rows["annotations"]) + 1
     rows["annotations"] += [{"id": first + index, "image_id": number, **each} for index, each in enumerate(found)]
 

@@ -8,6 +8,8 @@ from wherenot.report.comparison import ComparisonRow as ComparisonRow
 from wherenot.report.comparison import comparison_rows as comparison_rows
 from wherenot.report.content import Content as Content
 from wherenot.report.content import build_content as build_content
+from wherenot.report.exporting import export_arrays as export_arrays
+from wherenot.report.exporting import export_coco as export_coco
 from wherenot.report.figures import evidence_figure as evidence_figure
 from wherenot.report.figures import png_bytes as png_bytes
 from wherenot.report.grids import audited_tile as audited_tile
