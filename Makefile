@@ -2,6 +2,7 @@
 # make test      - set up, run the checks and the whole test suite
 # make coverage  - run the suite and count the lines it reaches
 # make soak      - do what people do for an hour (MINUTES=60), and fail if memory grows
+# make docs      - build the documentation's site in site/; whatever is wrong with it is an error
 #
 # PYTHON=python3.12       another interpreter (>= 3.11) for the virtual environment
 # TORCH="torch==2.12.0"   another torch; its constraint is lifted
@@ -16,12 +17,12 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test coverage soak lint clean
+.PHONY: demo test coverage soak lint docs clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/wherenot demo --out $(OUT)
 
-test: $(VENV)/.dev lint
+test: $(VENV)/.dev lint docs
 	# One thread for each of two processes; a file's tests stay together, they share what is slow to make.
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
@@ -36,6 +37,9 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --quiet --strict
 
 $(VENV)/.demo: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wherenot needs Python >= 3.11: make PYTHON=python3.12 ...")'
@@ -52,4 +56,4 @@ $(VENV)/.dev: $(VENV)/.demo
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) runs site .pytest_cache .ruff_cache .coverage
