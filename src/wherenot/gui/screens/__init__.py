@@ -1,0 +1,1 @@
+"""Phone screens to click on, rendered with a known shortcut: where things usually are."""
