@@ -1,4 +1,4 @@
-"""What the documentation's site needs beyond `mkdocs.yml`: doctests read as examples, formulas drawn without a script."""
+"""What the site needs beyond `mkdocs.yml`: doctests read as examples, formulas drawn without a script."""
 
 import re
 from html import escape, unescape

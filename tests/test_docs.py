@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 import types
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from textwrap import indent
@@ -28,7 +29,7 @@ GUIDES = ("getting_started.md", "tutorial_shortcut.md", "tutorial_transformers.m
 PRINTED = {  # the last words of each page's snippets
     "answers.md": ["'a ring' - the image decides"],
     "own_loop.md": ["5 7.0", "2 2.0", "1 2.0", "", "Counterfactual"],
-    "search.md": ["["],
+    "search.md": ["[(0, ["],
 }
 ELSEWHERE = {"answers_audit.md", "gui_actions.md"}  # run in the tests of what they are about
 NEEDS_A_NETWORK = {"endpoint.md", "models.md"}
@@ -133,7 +134,9 @@ def _built_in(data):
     """A few of the samples that come with the package, read once."""
     if data == "decoy":
         return decoy(0, num_train=64, num_validation=20, num_test=60)
-    tasks = [task for task in json.loads((SCREENS / "tasks.json").read_text()) if task["id"].endswith(("/00000", "/00001"))]
+    tasks = [
+        task for task in json.loads((SCREENS / "tasks.json").read_text()) if task["id"].endswith(("/00000", "/00001"))
+    ]
     for task in tasks:
         task["image"] = {name: str(SCREENS / path) for name, path in task["image"].items()}
         task["elements"] = str(SCREENS / task["elements"])
@@ -175,10 +178,8 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
         if typed[0] == "train" and typed[1].endswith(".yaml"):
             Path(typed[1]).parent.mkdir(parents=True, exist_ok=True)
             Path(typed[1]).write_text("task: agent" if "agent" in typed[1] else "data: decoy")
-        try:
+        with pytest.raises(SystemExit, match=r"^0$") if "--help" in typed else nullcontext():
             assert main(typed) == 0, command
-        except SystemExit as stop:
-            assert stop.code == 0, command
     capsys.readouterr()
 
 
@@ -192,7 +193,9 @@ PACKAGES = ("", ".models", ".data", ".methods", ".search", ".metrics", ".report"
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_public_names_are_in_the_reference(package):
-    shown = set(re.findall(r"^::: (\S+)", "\n".join(PAGES[page] for page in PAGES if page.startswith("reference/")), re.M))
+    shown = set(
+        re.findall(r"^::: (\S+)", "\n".join(PAGES[page] for page in PAGES if page.startswith("reference/")), re.M)
+    )
     module = importlib.import_module(f"wherenot{package}")
     for name, value in vars(module).items():
         home = getattr(value, "__module__", None)
