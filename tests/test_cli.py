@@ -1,9 +1,12 @@
 """The real command line, as a user types it."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import skimage.data
@@ -202,3 +205,34 @@ def test_an_interruption_says_what_is_kept(place, typed, monkeypatch):
     monkeypatch.setattr(wherenot.commands, "run", interrupted)
     printed = typed("compare", "runs/a", cwd=place, expect=130)
     assert "what was finished is kept" in printed
+
+
+class ReadEnough(io.StringIO):
+    """Standard output whose reader has gone, as head does."""
+
+    def __init__(self):
+        super().__init__()
+        self.spare = os.open(os.devnull, os.O_WRONLY)
+
+    def write(self, text):
+        raise BrokenPipeError
+
+    def fileno(self):
+        return self.spare
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["doctor", "--json"]])
+def test_a_reader_that_has_read_enough_is_no_failure(monkeypatch, arguments):
+    from wherenot.commands.printing import console
+
+    monkeypatch.setattr(console, "quiet", False)
+    monkeypatch.setattr(sys, "stdout", ReadEnough())
+    assert main(arguments) == 0
+
+
+def test_exit_codes_are_those_of_the_page(typed):
+    page = (Path(__file__).parent.parent / "docs" / "commands.md").read_text()
+    assert re.findall(r"^\| (\d+) \|", page, flags=re.MULTILINE) == ["0", "1", "2", "130", "143"]  # the last two: kills
+    typed("--version")
+    assert typed("data", "check", "nowhere", expect=1).startswith("wherenot: load_dataset: 'nowhere' is neither")
+    assert "--nope" in typed("audit", "--nope", expect=2)

@@ -39,7 +39,8 @@ RUN_ELSEWHERE = ("wherenot demo", "--feedback", "gui:tasks.json", "--plan")
 SMALLER = {  # what makes a command of a guide small
     "explain": ["--max-regions", "1", "--partition", "grid:2x2"],
     "audit": ["--max-regions", "1", "--max-images", "1"],
-    "audit --elements": ["--max-images", "0"],
+    "audit decoy": ["--max-regions", "1", "--max-images", "1", "--splits", "test_biased"],
+    "audit screens": ["--max-images", "0", "--splits", "test_habitual"],
     "train": ["--set.optimization.epochs", "1"],
     "train photos.yaml": ["--set.optimization.epochs", "1", "--set.model", "small-cnn"],
     "train agent.yaml": ["--set.optimization.steps", "1"],
@@ -163,7 +164,8 @@ def _bring_photographs():
 
 def _type(command):
     typed = shlex.split(command)[1:]
-    kinds = ("audit --elements" if "--elements" in typed else " ".join(typed[:2]), typed[0])
+    data = typed[typed.index("--data") + 1] if "--data" in typed else typed[1]
+    kinds = (f"{typed[0]} {data}", typed[0])
     assert main([*typed, *next((SMALLER[kind] for kind in kinds if kind in SMALLER), [])]) == 0, command
 
 

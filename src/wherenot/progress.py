@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class PatientConsole(Console):
+    """Goes quiet when whoever reads the output has read enough, such as head; the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing more; rich would end the program as failed."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def progress_bar(*, quiet: bool = False) -> Progress:
@@ -18,5 +31,6 @@ def progress_bar(*, quiet: bool = False) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
+        console=PatientConsole(),
         disable=quiet,
     )

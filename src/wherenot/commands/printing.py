@@ -7,15 +7,13 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from wherenot.data import Dataset, Rejected, load_dataset
 from wherenot.data.check import readable
 from wherenot.data.samples import printable
-from wherenot.progress import progress_bar
+from wherenot.progress import PatientConsole, progress_bar
 
 # Into a file or a pipe, wide enough for a table; a terminal knows its own width.
-console = Console(width=None if sys.stdout.isatty() else 160)
+console = PatientConsole(width=None if sys.stdout.isatty() else 160)
 
 
 def readable_data(data: str, seed: int, *, strict: bool, splits: Collection[str] | None = None) -> Dataset:
