@@ -164,7 +164,7 @@ def _bring_photographs():
 
 def _type(command):
     typed = shlex.split(command)[1:]
-    data = typed[typed.index("--data") + 1] if "--data" in typed else typed[1]
+    data = typed[typed.index("--data") + 1] if "--data" in typed else typed[:2][-1]
     kinds = (f"{typed[0]} {data}", typed[0])
     assert main([*typed, *next((SMALLER[kind] for kind in kinds if kind in SMALLER), [])]) == 0, command
 
