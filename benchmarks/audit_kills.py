@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -27,7 +28,7 @@ from wherenot.models import build_classifier
 from wherenot.records import RecordStore
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-ASKED = ("--data", "decoy", "--splits", "test_biased", "--max-images", "300", "--partition", "grid:5x5")
+ASKED = ("--data", "decoy", "--splits", "test_biased", "--max-images", "120", "--partition", "grid:5x5")
 
 
 def started(model, out, processes):
@@ -36,7 +37,11 @@ def started(model, out, processes):
     shared = os.environ | {"OMP_NUM_THREADS": "1", "WORLD_SIZE": str(processes)}
     return [
         subprocess.Popen(
-            command, env=shared | {"RANK": str(rank)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            env=shared | {"RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a job in the background has it ignored
         )
         for rank in range(processes)
     ]
