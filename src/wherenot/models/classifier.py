@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,21 @@ from wherenot.models.preprocess import Preprocess
 
 CARD = "classifier.json"
 WEIGHTS = "model.safetensors"
+
+
+def told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """Number those names that came before: ImageNet has two cranes, one of them a bird.
+
+    Example:
+        >>> told_apart(["crane", "dog", "crane"])
+        ('crane', 'dog', 'crane (2)')
+    """
+    seen: Counter[str] = Counter()
+    apart = []
+    for name in names:
+        seen[name] += 1
+        apart.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return tuple(apart)
 
 
 class Classifier(nn.Module):
@@ -42,7 +58,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.network = network
         self.preprocess = preprocess
-        self.classes = tuple(classes)
+        self.classes = told_apart(classes)
         self.architecture = architecture
 
     @property
