@@ -295,15 +295,16 @@ def _system(sample: ImageTextSample) -> str | None:
 
 
 def _of_tokens(found: GenerationEvidence) -> dict[str, Any]:
-    """What is measured on single tokens of an answer."""
-    faithful = None
+    """What is measured on single tokens of an answer; what needs the whole curve is None where it was cut short."""
+    faithful = influence = None
     if found.evidence.complete:
         curves = {name: torch.from_numpy(getattr(found, name)) for name in ("insertion", "deletion", "empty", "full")}
         axis = area_axis(torch.from_numpy(np.diff(found.evidence.areas, prepend=0.0)))
+        influence = float(found.influence.mean())
         faithful = answer_faithfulness(**curves, area=axis, counted=torch.from_numpy(found.sensitive))
     of_sensitive = {} if faithful is None else asdict(faithful)
     return {
-        "influence": float(found.influence.mean()),
+        "influence": influence,
         "sensitive_tokens": float(found.sensitive.mean()),
         **{f"{name}_sensitive": of_sensitive.get(name) for name in _SENSITIVE},
     }
