@@ -70,8 +70,11 @@ def close(one, other):
 
 
 def begun(out, running):
-    """Wait until records come, or the command ends."""
-    while all(process.poll() is None for process in running) and not list(out.glob("records/*-0*.*")):
+    """Wait until rows come that were not there before, or the command ends."""
+    since = time.time()
+    while all(process.poll() is None for process in running):
+        if any(path.stat().st_mtime > since for path in out.glob("records/*-0*.*") if path.exists()):
+            return
         time.sleep(0.02)
 
 

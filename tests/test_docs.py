@@ -31,7 +31,7 @@ PRINTED = {  # the last words of each page's snippets
     "own_loop.md": ["5 7.0", "2 2.0", "1 2.0", "", "Counterfactual"],
     "search.md": ["[(0, ["],
 }
-ELSEWHERE = {"answers_audit.md", "gui_actions.md"}  # run in the tests of what they are about
+ELSEWHERE = {"answers_audit.md", "gui_actions.md", "scaling.md"}  # run in the tests of what they are about
 NEEDS_A_NETWORK = {"endpoint.md", "models.md"}
 # Commands of the guides that are run in small elsewhere: test_demo, test_feedback_round_trip, test_data_gui,
 # test_agents_plan.

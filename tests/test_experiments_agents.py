@@ -173,7 +173,7 @@ def test_table4_and_its_figures_from_the_command_line(place, typed):
     ]
     trained = {path: path.stat().st_mtime_ns for path in (place / "study").rglob("train/metrics.json")}
     assert len(trained) == 4
-    records = [record for folder in (place / "study").rglob("audit") for record in records_of(folder)]
+    records = [record for part in (place / "study").rglob("part-*") for record in records_of(part.parent.parent)]
     assert len(records) == 4 * 4
     assert {record["error"] for record in records} == {None}
     for study, kind in (("fig4", ".pdf"), ("fig6", ".pdf"), ("fig5", ".md")):  # the agent has no thoughts yet

@@ -77,9 +77,7 @@ def _audit(out: Path, dataset: Dataset, model: str, name: str, seed: int) -> Pat
         max_tokens=24,
         seed=seed,
     )
-    return with_bar(
-        partial(audit_answers, load_vlm(model), dataset, out, config), dataset, config, name, Path(model).name
-    )
+    return with_bar(partial(audit_answers, load_vlm(model), dataset, out, config), name, Path(model).name)
 
 
 def outcome_table(runs: Sequence[Run]) -> Table:
