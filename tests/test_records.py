@@ -14,7 +14,7 @@ from report_runs import failed, record, write_run
 from wherenot import records as storing
 from wherenot.ranks import process_rank, seal_journals, wait_for_all
 from wherenot.records import RecordStore, RecordWriter
-from wherenot.report import load_run
+from wherenot.report import build_content, load_run
 from wherenot.report import runs as reading
 from wherenot.summary import metric_rows
 
@@ -151,6 +151,8 @@ def test_of_very_many_records_a_part_is_read_the_same_in_every_run(tmp_path, mon
     assert 10 <= len(ids) <= 35
     assert {"7.png", "9.png"} <= set(ids)
     assert ids == sorted(ids, key=lambda id: int(id.removesuffix(".png")))
+    [warning] = build_content([whole]).warnings
+    assert f"Of the 200 images of a, {len(ids)} are looked at one by one" in warning
     again = load_run(write_run(tmp_path / "b", records=many[::-1]))
     assert {each.id for each in again.records} == set(ids)
 

@@ -296,7 +296,14 @@ def _shown(column: Column, record: Record | None, pointing: str | None) -> Shown
 
 
 def _warnings(columns: Sequence[Column]) -> Iterator[str]:
-    """Say what makes a comparison of the columns doubtful."""
+    """Say what makes a comparison of the columns doubtful, and what rests on a part of the images."""
+    for run in (run for column in columns for run in column.runs):
+        if run.num_records > len(run.records):
+            yield (
+                f"Of the {run.num_records:,} images of {run.name}, {len(run.records):,} are looked at one by one, the "
+                "same in every run: single images, right answers off the prior and paired differences rest on these, "
+                "metrics and their intervals on all."
+            )
     data = sorted({run.data for column in columns for run in column.runs})
     if len(data) > 1:
         yield f"The runs were audited on different data ({', '.join(data)}): their numbers are not comparable."
