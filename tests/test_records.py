@@ -37,12 +37,15 @@ def test_what_was_added_is_read_back(tmp_path, small_parts):
     assert records_of(tmp_path) == MADE
     assert RecordStore(tmp_path).numbers() == set(range(9))
     assert len(RecordStore(tmp_path).parts()) == 3
-    assert not list(tmp_path.rglob("journal-*"))
+    assert not list(tmp_path.rglob("_journal-*"))
 
 
-def test_other_programs_read_numbers_in_columns(tmp_path):
-    write_records(tmp_path, MADE)
-    frame = pandas.read_parquet(RecordStore(tmp_path).parts()[0])
+def test_other_programs_read_numbers_in_columns(tmp_path, small_parts):
+    with RecordWriter(tmp_path, "00000") as writer:
+        writer.add(enumerate(MADE[:7]))
+        with RecordWriter(tmp_path, "00001") as other:
+            other.add(enumerate(MADE[7:], start=7))
+        frame = pandas.read_parquet(tmp_path / "records").sort_values("number", ignore_index=True)
     assert frame["id"].tolist() == [each["id"] for each in MADE]
     assert frame["true.coverage"].tolist()[:8] == [each["true"]["coverage"] for each in MADE[:8]]
     assert math.isnan(frame["true.coverage"][8])
@@ -66,7 +69,7 @@ def killed_after(count, folder):
 @pytest.mark.parametrize("kept", [0, 1, 17, 10_000])
 def test_a_kill_anywhere_in_a_line_loses_that_line_alone(tmp_path, kept):
     killed_after(4, tmp_path)
-    [journal] = tmp_path.rglob("journal-*")
+    [journal] = tmp_path.rglob("_journal-*")
     with journal.open("a") as file:
         file.write(json.dumps({"number": 4, **MADE[4]})[:kept])
     assert records_of(tmp_path) == MADE[:4]
@@ -77,7 +80,7 @@ def test_a_kill_anywhere_in_a_line_loses_that_line_alone(tmp_path, kept):
 
 def test_a_kill_between_a_part_and_the_end_of_its_journal_doubles_nothing(tmp_path):
     killed_after(4, tmp_path)
-    [journal] = tmp_path.rglob("journal-*")
+    [journal] = tmp_path.rglob("_journal-*")
     content = journal.read_bytes()
     seal_journals(tmp_path)
     journal.write_bytes(content)
@@ -103,7 +106,7 @@ def test_two_processes_cannot_write_under_one_name(tmp_path):
 
 def test_a_reader_does_not_disturb_a_line_that_is_being_written(tmp_path):
     (tmp_path / "records").mkdir()
-    journal = tmp_path / "records" / "journal-00001.jsonl"
+    journal = tmp_path / "records" / "_journal-00001.jsonl"
     line = json.dumps({"number": 0, **MADE[0]}) + "\n"
     journal.write_text(line + line[:40])
     assert records_of(tmp_path) == MADE[:1]
@@ -112,7 +115,7 @@ def test_a_reader_does_not_disturb_a_line_that_is_being_written(tmp_path):
 
 def test_a_broken_line_within_a_journal_is_named(tmp_path):
     (tmp_path / "records").mkdir()
-    (tmp_path / "records" / "journal-00000.jsonl").write_text('{"number": 0}\n{"num\n')
+    (tmp_path / "records" / "_journal-00000.jsonl").write_text('{"number": 0}\n{"num\n')
     with pytest.raises(ValueError, match=r"journal-00000\.jsonl, line 2: not JSON"):
         RecordStore(tmp_path).numbers()
 

@@ -85,8 +85,8 @@ def seal_journals(run: Path) -> None:
     Raises:
         ValueError: If one of them still writes.
     """
-    for journal in sorted((Path(run) / FOLDER).glob("journal-*.jsonl")):
-        with RecordWriter(run, journal.stem.removeprefix("journal-")):
+    for journal in sorted((Path(run) / FOLDER).glob("_journal-*.jsonl")):
+        with RecordWriter(run, journal.stem.removeprefix("_journal-")):
             pass  # leaving it seals
 
 

@@ -19,6 +19,7 @@ from wherenot.data.samples import printable
 from wherenot.record_table import FLAGS, RecordTable, flags, flat_numbers
 from wherenot.run import RunFolder
 
+# Names that begin with an underscore are none of the data for other readers of Parquet folders.
 FOLDER = "records"
 PART_ROWS = 5000
 _TEXTS = ("split", "id", "group", "evidence_file")
@@ -111,7 +112,7 @@ class RecordStore:
 
     def _journalled(self, sealed: set[int]) -> Iterator[dict[str, Any]]:
         """Rows of the journals that are in no part yet: a kill may come between a part and the end of its journal."""
-        for path in sorted(self.folder.glob("journal-*.jsonl")):
+        for path in sorted(self.folder.glob("_journal-*.jsonl")):
             rows = [row for row in _whole_lines(path) if row["number"] not in sealed]
             yield from sorted(rows, key=lambda row: row["number"])
 
@@ -168,7 +169,7 @@ class RecordWriter:
         if self._rows:
             taken = len(list(self._folder.path.glob(f"part-{self._name}-*.parquet")))
             target = self._folder.path / f"part-{self._name}-{taken:06d}.parquet"
-            partial = target.with_suffix(".part")
+            partial = target.with_name(f"_{target.name}")
             pq.write_table(_arrow(sorted(self._rows, key=lambda row: row["number"])), partial, compression="zstd")
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
@@ -178,12 +179,12 @@ class RecordWriter:
 
     @property
     def _journal(self) -> Path:
-        return self._folder.path / f"journal-{self._name}.jsonl"
+        return self._folder.path / f"_journal-{self._name}.jsonl"
 
 
 def record_lock(run: Path, name: str) -> FileLock:
     """What a writer holds while it lives."""
-    return FileLock(Path(run) / FOLDER / f"lock-{name}")
+    return FileLock(Path(run) / FOLDER / f"_lock-{name}")
 
 
 def _whole_lines(journal: Path) -> Iterator[dict[str, Any]]:
