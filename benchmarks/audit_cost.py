@@ -30,6 +30,7 @@ from wherenot.search import parse_search
 
 IMAGENET_VALIDATION, IMAGENET_TRAIN, BILLION = 50_000, 1_281_167, 1_000_000_000
 BOTH = torch.tensor([[0, 1]])  # an audit searches the evidence of the label and of the prediction
+HOLDERS = 8  # of the model, in the simulated cluster
 
 
 def seconds(do):
@@ -125,14 +126,16 @@ def main():
         whole = partial(audit, classifier, dataset, Path(place) / "run", config, name="cost", model=options.model)
         _, spent = seconds(whole)
         each = spent / len(samples)
+        print(f"an audit of {len(samples)} others, whole: {each:.3f} an image, {each / predicted:.2f} of that")
+    for speed, workers in ((1, 8), (100, 2), (100, 8), (100, 32)):
+        faster = [
+            (reading, cutting, searching / speed, forwards) for reading, cutting, searching, forwards in latencies
+        ]
+        ideal = max((reading + cutting) / workers, searching / speed / HOLDERS)
+        took = simulated(faster, 20_000, workers, HOLDERS, queue=4 * HOLDERS)
         print(
-            f"an audit of {len(samples)} others, whole: {each:.3f} an image, {each / predicted:.2f} of what is predicted"
-        )
-    for workers, holders in ((8, 8), (2, 8), (64, 8)):
-        ideal = max((reading + cutting) / workers, searching / holders)
-        took = simulated(latencies, 20_000, workers, holders, queue=4 * holders)
-        print(
-            f"{workers} workers, {holders} holders: {20_000 / took:.4g} images/s simulated, {1 / ideal:.4g} by formula"
+            f"{HOLDERS} holders {speed} times as fast, {workers} workers: {20_000 / took:.4g} images/s simulated, "
+            f"{1 / ideal:.4g} by formula"
         )
     for name, images in (("ImageNet validation", IMAGENET_VALIDATION), ("train", IMAGENET_TRAIN), ("1 B", BILLION)):
         print(f"{name}: {said(images * predicted)} of one thread")
