@@ -97,7 +97,7 @@ def _prepare(batch: Mapping[str, np.ndarray], *, preparer: Preparer) -> dict[str
 
     samples: list[Sample] = [pickle.loads(each) for each in batch["sample"]]
     ready = [
-        cloudpickle.dumps(prepared(preparer, sample, searched=searched))
+        cloudpickle.dumps(prepared(preparer, sample, searched=searched))  # pyright: ignore[reportPrivateImportUsage]
         for sample, searched in zip(samples, batch["searched"].tolist(), strict=True)
     ]
     return {**batch, "sample": np.array(ready, dtype=object)}
@@ -148,7 +148,7 @@ def _rows(samples: list[Sample], plan: Plan, at_once: int) -> Rows:
     rows = [
         {
             "number": plan.number(sample),
-            "sample": cloudpickle.dumps(sample),
+            "sample": cloudpickle.dumps(sample),  # pyright: ignore[reportPrivateImportUsage]
             "searched": plan.is_searched(sample),
             "pictured": plan.picture(sample) is not None,
         }
