@@ -1,5 +1,6 @@
 # make demo      - set up, run the demo, print where its report is
-# make test      - set up, run the checks and the whole test suite
+# make test      - set up, run the checks and the test suite
+# make slow      - run the tests that take long, which make test leaves out
 # make coverage  - run the suite and count the lines it reaches
 # make soak      - do what people do for an hour (MINUTES=60), and fail if memory grows
 # make docs      - build the documentation's site in site/; whatever is wrong with it is an error
@@ -17,7 +18,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test coverage soak lint docs clean
+.PHONY: demo test slow coverage soak lint docs clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/wherenot demo --out $(OUT)
@@ -25,6 +26,9 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev lint docs
 	# One thread for each of two processes; a file's tests stay together, they share what is slow to make.
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+slow: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile -m slow
 
 # Counting lines doubles the time that tests take.
 coverage: $(VENV)/.dev

@@ -12,6 +12,7 @@ from photo_folder import save_image, save_lines
 from wherenot.audit_ray import RayEngine
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs ray")
 def test_a_cluster_makes_the_same_records_once_each_though_an_actor_dies(tmp_path):
     lines = [{"file_name": f"{i}.png", "label": ["cat", "dog"][i % 2], "box": [0, 0, 3, 4]} for i in range(10)]

@@ -96,6 +96,7 @@ def test_two_callers_at_once_run_each_trial_once(tmp_path, digits, forked):
         assert len(ids) == len(set(ids)) == 6
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_and_comes_to_the_same(tmp_path, digits, forked, monkeypatch):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     settings = [

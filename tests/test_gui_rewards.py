@@ -101,6 +101,7 @@ def test_screens_without_elements_are_cut_by_a_grid(vlm, monkeypatch):
         assert int(seen[-1].max()) + 1 == cells
 
 
+@pytest.mark.slow
 def test_prompts_bring_screenshots_no_larger_than_allowed():
     samples = clicks(("train",)).samples
     rows = prompts([replace(samples[0], system="You click."), *samples[1:]], 42)
@@ -142,6 +143,7 @@ def test_answers_that_do_not_make_whole_tasks(tmp_path):
         train_agent(rewarded(tmp_path, generations=3), tmp_path / "run", dataset=clicks(), quiet=True)
 
 
+@pytest.mark.slow
 def test_what_is_rewarded_becomes_likelier(tmp_path, monkeypatch):
     """Rewards for some letters: their probability rises."""
     config = rewarded(tmp_path, generations=8, evidence=None)

@@ -108,6 +108,7 @@ def config(**method):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_training_with_it_loosens_the_hold_of_the_shortcut_with_a_tenth_of_the_priors(tmp_path):
     from dataclasses import replace
 

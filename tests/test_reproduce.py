@@ -104,6 +104,7 @@ def test_weights_are_chosen_on_validation_and_used(place, typed):
     assert float(chosen) in weights
 
 
+@pytest.mark.slow
 def test_figures_are_drawn(place, typed):
     typed("reproduce", "fig2", *ALIGNED, *HERE, "--methods", "finetune", "paper", "--pictures", "2")
     typed("reproduce", "fig3", *ALIGNED, *HERE, "--sweep", "interval=1,2", "max_regions=1,2")

@@ -210,6 +210,7 @@ def test_a_compiled_model_gives_the_same_evidence():
     assert fast.order.tolist() == plain.order.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the resident set of Linux")
 def test_memory_is_flat_over_two_hundred_explanations_in_a_training_loop():
     program = """

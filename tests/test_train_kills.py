@@ -37,6 +37,7 @@ def kill(config, out, number, when):
     return process.exitcode
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_the_same(tmp_path, config, capsys):
     out, log = tmp_path / "killed", tmp_path / "log.txt"
     places = [out / "checkpoints" / f"checkpoint-{step}" for step in (3, 6)]

@@ -67,6 +67,7 @@ def test_a_weight_that_is_far_too_large_costs_accuracy(tmp_path, digits):
     assert "accuracy_fell" in kinds(out)
 
 
+@pytest.mark.slow
 def test_priors_that_do_not_show_the_class(tmp_path, cornered):
     assert "recomposed_not_learned" in kinds(trained(tmp_path / "own", cornered, epochs=6, name="wherenot"))
     log = trained(tmp_path / "log", cornered, epochs=6, name="log", **ALIGNED | {"confidence_above": 0.3})
