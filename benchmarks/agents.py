@@ -3,6 +3,9 @@
     python benchmarks/agents.py runs/agents                    # everything; goes on where it stopped
     python benchmarks/agents.py runs/agents --part 1/2         # every second run, for two processes
     python benchmarks/agents.py runs/agents --table            # only the tables, from the runs that are there
+    python benchmarks/agents.py runs/agents --keep             # keep what was measured in benchmarks/measured
+
+What was kept is not run again.
 
 The agent is `tiny-agent-weak` (right in three of ten clicks, whatever the layout), the data are the screens that come
 with the package: nine of ten elements lie in their habitual places in training, validation and test_habitual, none in
@@ -20,6 +23,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from measured import Measured
 
 from wherenot.data import load_dataset
 from wherenot.gui.agent.model import build_agent
@@ -62,10 +66,7 @@ def samples(split, count=None):
 
 
 def measure(folder, row, seed):
-    """Train one configuration and measure it; what is done already is not done again."""
-    done = folder / "measured.json"
-    if done.is_file():
-        return json.loads(done.read_text())
+    """Train one configuration and measure it."""
     found, model = {}, BASE
     if row != "base":
         method, options, steps = METHODS[row]
@@ -87,10 +88,6 @@ def measure(folder, row, seed):
         found[split] = click_summary(validated(vlm, samples(split), max_side=1120, max_tokens=24))["correct"]
     found["reliance_shuffled"] = relied(vlm, samples("test_shuffled"))
     found["pointing_shuffled"] = pointed(vlm, samples("test_shuffled", POINTED))
-    part = done.with_suffix(".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(found))
-    part.replace(done)
     return found
 
 
@@ -118,48 +115,50 @@ def pointed(vlm, tasks):
     return hits / len(tasks)
 
 
-def jobs(out, rows, seeds):
-    """Folder, row and seed of each run, in the order in which they are wanted."""
-    yield out / "base" / "0", "base", 0
+def jobs(rows, seeds):
+    """Place, row and seed of each run, in the order in which they are wanted."""
+    yield "base/0", "base", 0
     for seed in seeds:
         for row in rows:
-            yield out / row / f"{seed}", row, seed
+            yield f"{row}/{seed}", row, seed
 
 
-def run(planned, part, parts):
+def run(runs, planned, part, parts):
     """Do this process's share."""
-    for number, (folder, row, seed) in enumerate(planned):
-        if number % parts == part and not read(folder):
-            print(time.strftime("%H:%M"), row, seed, measure(folder, row, seed), flush=True)
+    for number, (place, row, seed) in enumerate(planned):
+        if number % parts == part and not runs.read(place):
+            found = measure(runs.out / place, row, seed)
+            runs.write(place, found)
+            print(time.strftime("%H:%M"), row, seed, found, flush=True)
 
 
-def read(folder):
-    file = folder / "measured.json"
-    return json.loads(file.read_text()) if file.is_file() else None
-
-
-def table(out, seeds):
+def table(runs, seeds):
     """Mean and 95 % t-interval over seeds, and paired differences from plain fine-tuning."""
     columns = (*TESTS, "reliance_shuffled", "pointing_shuffled")
     lines = [f"| method | {' | '.join(columns)} | shuffled - sft | cost |", "|---" * 7 + "|"]
     for row in ("base", *METHODS):
-        found = [read(out / row / f"{seed}") for seed in ([0] if row == "base" else seeds)]
+        found = [runs.read(f"{row}/{seed}") for seed in ([0] if row == "base" else seeds)]
         if not any(found):
             continue
         cells = [interval([each[column] for each in found if each]) for column in columns]
-        pairs = [(mine, read(out / "sft" / f"{seed}")) for seed, mine in zip(seeds, found, strict=False)]
+        pairs = [(mine, runs.read(f"sft/{seed}")) for seed, mine in zip(seeds, found, strict=False)]
         ahead = [mine["test_shuffled"] - plain["test_shuffled"] for mine, plain in pairs if mine and plain]
         costs = [
             mine["cpu_seconds"] / plain["cpu_seconds"]
-            for mine, plain in zip(found, [read(out / "sft" / f"{seed}") for seed in seeds], strict=False)
-            if mine and plain and "cpu_seconds" in mine and not (mine["resumed"] or plain["resumed"])
+            for mine, plain in zip(found, [runs.read(f"sft/{seed}") for seed in seeds], strict=False)
+            if timed(mine) and timed(plain)
         ]
         count = sum(each is not None for each in found)
         name = row if count == len(seeds) or row == "base" else f"{row} ({count} seeds)"
         cost = f"{sum(costs) / len(costs):.2f}x" if costs else ""
         lines.append(f"| {name} | {' | '.join(cells)} | {interval(ahead) if row != 'base' else ''} | {cost} |")
-    (out / "table.md").write_text("\n".join(lines) + "\n")
+    runs.out.mkdir(parents=True, exist_ok=True)
+    (runs.out / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
+
+
+def timed(found):
+    return found and "cpu_seconds" in found and not found["resumed"]
 
 
 def interval(values):
@@ -176,12 +175,16 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--part", default="1/1", help="such as 2/3: the second of three processes")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    if not options.table:
+    runs = Measured("agents", options.out)
+    if not (options.table or options.keep):
         part, parts = (int(number) for number in options.part.split("/"))
-        run(list(jobs(options.out, options.methods, options.seeds)), part - 1, parts)
-    table(options.out, options.seeds)
+        run(runs, list(jobs(options.methods, options.seeds)), part - 1, parts)
+    if options.keep:
+        runs.keep()
+    table(runs, options.seeds)
 
 
 if __name__ == "__main__":

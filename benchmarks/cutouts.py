@@ -3,8 +3,10 @@
     python benchmarks/cutouts.py runs/cutouts                        # everything; goes on where it stopped
     python benchmarks/cutouts.py runs/cutouts --part 1/2             # every second run, for two processes
     python benchmarks/cutouts.py runs/cutouts --table                # only the tables, from the runs that are there
+    python benchmarks/cutouts.py runs/cutouts --keep                 # keep what was measured in benchmarks/measured
 
-`--settings`, `--conditions`, `--methods` and `--seeds` run a part of it, which later runs complete.
+`--settings`, `--conditions`, `--methods` and `--seeds` run a part of it, which later runs complete. What was kept is
+not run again.
 
 For each shortcut every method's weight is chosen on the validation split of seed 0 with exact priors, which has the
 shortcut too: among those whose accuracy is within one point of the best, the one whose evidence lies on the prior most
@@ -22,6 +24,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
+from measured import Measured
 
 from wherenot import explain
 from wherenot.data import cutouts
@@ -41,10 +44,7 @@ TOLERANCE = 0.01
 
 
 def measure(folder, setting, condition, method, seed, value=None, *, ceiling=False, splits=TESTS):
-    """Train one configuration and measure it; what is done already is not done again."""
-    done = folder / "measured.json"
-    if done.is_file():
-        return json.loads(done.read_text())
+    """Train one configuration and measure it."""
     dataset = in_memory(setting, condition, seed, not ceiling)
     started = time.process_time()
     trained = train(cutouts_config(method, seed=seed, value=value), folder / "train", dataset=dataset, quiet=True)
@@ -59,9 +59,6 @@ def measure(folder, setting, condition, method, seed, value=None, *, ceiling=Fal
     for fill in ("mean", "black"):
         samples = () if found["diverged"] else dataset.split(splits[0]).samples[:POINTED]
         found[f"pointing_{fill}"] = pointing(model, samples, fill) / POINTED
-    part = done.with_suffix(".part")
-    part.write_text(json.dumps(found))
-    part.replace(done)
     return found
 
 
@@ -109,9 +106,9 @@ def pointing(model, samples, fill):
     return hits
 
 
-def choose(out, setting, method):
+def choose(runs, setting, method):
     """The value of a method's option, from the validation split of seed 0; None while runs are missing."""
-    found = {value: read(out / setting / "grid" / f"{method}-{value:g}") for value in GRID[method][1]}
+    found = {value: runs.read(f"{setting}/grid/{method}-{value:g}") for value in GRID[method][1]}
     if not all(found.values()):
         return None
     best = max(each["validation"] for each in found.values())
@@ -119,65 +116,61 @@ def choose(out, setting, method):
     return max(within, key=lambda value: found[value]["pointing_mean"])
 
 
-def jobs(out, settings, conditions, methods, seeds):
-    """Folder and arguments of each run, in the order in which they are wanted: one setting after the other."""
+def jobs(settings, conditions, methods, seeds):
+    """Place and arguments of each run, in the order in which they are wanted: one setting after the other."""
     tuned = [method for method in methods if method in GRID]
     for setting in settings:
         for method in tuned:
             for value in GRID[method][1]:
-                folder = out / setting / "grid" / f"{method}-{value:g}"
-                yield folder, (setting, "exact", method, 0, value), {"splits": ("validation",)}
+                place = f"{setting}/grid/{method}-{value:g}"
+                yield place, (setting, "exact", method, 0, value), {"splits": ("validation",)}
         for seed in seeds:
-            yield out / setting / "ceiling" / f"{seed}", (setting, "exact", "finetune", seed), {"ceiling": True}
-            yield out / setting / "finetune" / f"{seed}", (setting, "exact", "finetune", seed), {}
+            yield f"{setting}/ceiling/{seed}", (setting, "exact", "finetune", seed), {"ceiling": True}
+            yield f"{setting}/finetune/{seed}", (setting, "exact", "finetune", seed), {}
         for condition in conditions:
             for seed in seeds:
                 for method in tuned:
-                    yield out / setting / condition / method / f"{seed}", (setting, condition, method, seed), {}
+                    yield f"{setting}/{condition}/{method}/{seed}", (setting, condition, method, seed), {}
 
 
-def run(out, planned, part, parts):
+def run(runs, planned, part, parts):
     """Do this process's share; a run whose weight is not chosen yet waits for the others."""
-    for number, (folder, arguments, options) in enumerate(planned):
-        if number % parts != part or read(folder):
+    for number, (place, arguments, options) in enumerate(planned):
+        if number % parts != part or runs.read(place):
             continue
         setting, _, method = arguments[:3]
         if len(arguments) == 4 and method in GRID:
-            while (value := choose(out, setting, method)) is None:
+            while (value := choose(runs, setting, method)) is None:
                 time.sleep(20)
             arguments = (*arguments, value)
-        found = measure(folder, *arguments, **options)
-        print(time.strftime("%H:%M"), *folder.parts[-3:], {k: v for k, v in found.items() if k != "priors"}, flush=True)
+        found = measure(runs.out / place, *arguments, **options)
+        runs.write(place, found)
+        print(time.strftime("%H:%M"), place, {k: v for k, v in found.items() if k != "priors"}, flush=True)
 
 
-def read(folder):
-    file = folder / "measured.json"
-    return json.loads(file.read_text()) if file.is_file() else None
-
-
-def grid_table(out, setting):
+def grid_table(runs, setting):
     """What the values of each method's option were chosen by."""
     lines = ["| method | option | value | validation acc | validation pointing | chosen |", "|---" * 6 + "|"]
     for method, (option, values) in GRID.items():
-        chosen = choose(out, setting, method)
+        chosen = choose(runs, setting, method)
         for value in values:
-            if each := read(out / setting / "grid" / f"{method}-{value:g}"):
+            if each := runs.read(f"{setting}/grid/{method}-{value:g}"):
                 found = f"{each['validation']:.3f} | {each['pointing_mean']:.2f}"
                 lines.append(f"| {method} | {option} | {value:g} | {found} | {'x' if value == chosen else ''} |")
     return ["", f"{setting}, chosen with exact priors on validation images of seed 0", "", *lines]
 
 
-def table(out, settings, conditions):
+def table(runs, settings, conditions):
     """Per setting and condition: mean and 95 % t-interval over seeds, paired difference of ours from each, cost."""
     columns = ("test_biased", "test_unbiased", "test_swapped", "pointing_mean", "pointing_black")
     lines = []
     for setting in settings:
-        lines += grid_table(out, setting)
+        lines += grid_table(runs, setting)
         for condition in conditions:
-            rows = {"no shortcut": [read(out / setting / "ceiling" / f"{seed}") for seed in SEEDS]}
+            rows = {"no shortcut": [runs.read(f"{setting}/ceiling/{seed}") for seed in SEEDS]}
             for method in METHODS:
-                place = out / setting / ("finetune" if method == "finetune" else f"{condition}/{method}")
-                rows[method] = [read(place / f"{seed}") for seed in SEEDS]
+                place = "finetune" if method == "finetune" else f"{condition}/{method}"
+                rows[method] = [runs.read(f"{setting}/{place}/{seed}") for seed in SEEDS]
             if not any(rows["wherenot"]):
                 continue
             lines += ["", f"{setting}, priors {condition}", ""]
@@ -200,7 +193,8 @@ def table(out, settings, conditions):
                 label = name if shown == len(SEEDS) else f"{name} ({shown} seeds)"
                 ratio = f"{sum(cost) / len(cost):.1f}x" if cost else ""
                 lines.append(f"| {label} | {' | '.join(cells)} | {interval(ours)} | {ratio} |")
-    (out / "table.md").write_text("\n".join(lines) + "\n")
+    runs.out.mkdir(parents=True, exist_ok=True)
+    (runs.out / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 
@@ -222,13 +216,17 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--part", default="1/1", help="such as 2/3: the second of three processes")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    if not options.table:
+    runs = Measured("cutouts", options.out)
+    if not (options.table or options.keep):
         part, parts = (int(number) for number in options.part.split("/"))
-        planned = list(jobs(options.out, options.settings, options.conditions, options.methods, options.seeds))
-        run(options.out, planned, part - 1, parts)
-    table(options.out, options.settings, options.conditions)
+        planned = list(jobs(options.settings, options.conditions, options.methods, options.seeds))
+        run(runs, planned, part - 1, parts)
+    if options.keep:
+        runs.keep()
+    table(runs, options.settings, options.conditions)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import torch
-from cutouts import choose, interval, measure, read
+from cutouts import choose, interval, measure
+from measured import Measured
 
 from wherenot.experiments.cutouts import GRID
 from wherenot.methods import Alignment, BackgroundSwap, BoxGuided, RandomRegions, Recomposition
@@ -49,22 +50,22 @@ def as_given(_, model, batches):  # noqa: ARG001
     return Spread(priors, [False] * len(priors), torch.full((len(priors),), float("nan")))
 
 
-def place(out, setting, condition, method, seed, *, turned):
-    return out / setting / (f"{condition}-ablation" if turned else condition) / method / f"{seed}"
+def place(setting, condition, method, seed, *, turned):
+    return f"{setting}/{condition}{'-ablation' if turned else ''}/{method}/{seed}"
 
 
-def table(out, setting, conditions, seeds):
+def table(runs, setting, conditions, seeds):
     """Per condition and method, on the same seeds: unbiased accuracy with priors as given, and spread."""
     lines = []
     for condition in conditions:
         lines += ["", f"{setting}, priors {condition}, unbiased accuracy", ""]
         lines += ["| method | priors as given | priors spread | spread - given | seeds |", "|---" * 5 + "|"]
         for method in METHODS:
-            runs = [
-                [read(place(out, setting, condition, method, seed, turned=turned)) for turned in (False, True)]
+            found = [
+                [runs.read(place(setting, condition, method, seed, turned=turned)) for turned in (False, True)]
                 for seed in seeds
             ]
-            pairs = [[each["test_unbiased"] for each in pair] for pair in runs if all(pair)]
+            pairs = [[each["test_unbiased"] for each in pair] for pair in found if all(pair)]
             if not pairs:
                 continue
             given, spread = zip(*(pair[::-1] if method == "wherenot" else pair for pair in pairs), strict=True)
@@ -84,20 +85,22 @@ def main():
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    runs = Measured("cutouts", options.out)
     if not options.table:
         give_and_take()
         for condition in options.conditions:
             for seed in options.seeds:
                 for method in options.methods:
-                    folder = place(options.out, options.setting, condition, method, seed, turned=True)
-                    if read(folder):
+                    where = place(options.setting, condition, method, seed, turned=True)
+                    if runs.read(where):
                         continue
-                    value = choose(options.out, options.setting, method)
+                    value = choose(runs, options.setting, method)
                     if value is None and method in GRID:
                         raise SystemExit(f"The study has not chosen the weight of {method} yet; run it first.")
-                    found = measure(folder, options.setting, condition, method, seed, value)
+                    found = measure(options.out / where, options.setting, condition, method, seed, value)
+                    runs.write(where, found)
                     print(time.strftime("%H:%M"), condition, method, seed, found["test_unbiased"], flush=True)
-    table(options.out, options.setting, options.conditions, options.seeds)
+    table(runs, options.setting, options.conditions, options.seeds)
 
 
 if __name__ == "__main__":
