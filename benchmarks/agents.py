@@ -5,6 +5,9 @@
     python benchmarks/agents.py runs/agents --table            # only the tables, from the runs that are there
     python benchmarks/agents.py runs/agents --keep             # keep what was measured in benchmarks/measured
 
+    wherenot screens render runs/many --num-train 3072 --num-test 96 --tasks-per-screen 8 --width 128 --coordinate-step 20
+    python benchmarks/agents.py runs/agents-many --data gui:runs/many    # on more screens than come with the package
+
 What was kept is not run again.
 
 The agent is `tiny-agent-weak` (right in three of ten clicks, whatever the layout), the data are the screens that come
@@ -57,16 +60,14 @@ METHODS = {  # name of the row: method, its options, steps
 
 
 @cache
-def dataset():
-    return load_dataset("screens")
+def dataset(data):
+    return load_dataset(data)
 
 
-def samples(split, count=None):
-    return list(dataset().split(split).samples)[:count]
-
-
-def measure(folder, row, seed):
+def measure(folder, row, seed, data):
     """Train one configuration and measure it."""
+    screens = dataset(data)
+    shuffled = list(screens.split("test_shuffled").samples)
     found, model = {}, BASE
     if row != "base":
         method, options, steps = METHODS[row]
@@ -74,20 +75,21 @@ def measure(folder, row, seed):
             steps=steps, batch_size=32, accumulation=1, tasks_per_screen=8, learning_rate=2e-3, save_every=10 * steps
         )
         config = AgentTrainConfig(
-            data="screens", model=unlearned(folder / "base", seed) if row == "scratch" else BASE, seed=seed,
+            data=data, model=unlearned(folder / "base", seed) if row == "scratch" else BASE, seed=seed,
             max_tokens=24, optimization=plan, method=AgentMethodConfig(name=method, **options),
             lora=LoraConfig(scope="full" if row == "scratch" else "language"),
         )  # fmt: skip
         started = time.process_time()
-        model = str(train_agent(config, folder / "train", dataset=dataset(), quiet=True) / "model")
+        model = str(train_agent(config, folder / "train", dataset=screens, quiet=True) / "model")
         found["cpu_seconds"] = time.process_time() - started
         found["validation"] = json.loads((folder / "train" / "metrics.json").read_text())["validation"]["correct"]
         found["resumed"] = json.loads((folder / "train" / "run.json").read_text())["resumed"]
     vlm = load_vlm(model)
     for split in TESTS:
-        found[split] = click_summary(validated(vlm, samples(split), max_side=1120, max_tokens=24))["correct"]
-    found["reliance_shuffled"] = relied(vlm, samples("test_shuffled"))
-    found["pointing_shuffled"] = pointed(vlm, samples("test_shuffled", POINTED))
+        tasks = list(screens.split(split).samples)
+        found[split] = click_summary(validated(vlm, tasks, max_side=1120, max_tokens=24))["correct"]
+    found["reliance_shuffled"] = relied(vlm, shuffled)
+    found["pointing_shuffled"] = pointed(vlm, shuffled[:POINTED])
     return found
 
 
@@ -123,11 +125,11 @@ def jobs(rows, seeds):
             yield f"{row}/{seed}", row, seed
 
 
-def run(runs, planned, part, parts):
+def run(runs, planned, data, part, parts):
     """Do this process's share."""
     for number, (place, row, seed) in enumerate(planned):
         if number % parts == part and not runs.read(place):
-            found = measure(runs.out / place, row, seed)
+            found = measure(runs.out / place, row, seed, data)
             runs.write(place, found)
             print(time.strftime("%H:%M"), row, seed, found, flush=True)
 
@@ -173,15 +175,16 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--data", default="screens", help="what wherenot screens render wrote, as gui:FOLDER")
     parser.add_argument("--part", default="1/1", help="such as 2/3: the second of three processes")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    runs = Measured("agents", options.out)
+    runs = Measured("agents" if options.data == "screens" else f"agents-{Path(options.data).name}", options.out)
     if not (options.table or options.keep):
         part, parts = (int(number) for number in options.part.split("/"))
-        run(runs, list(jobs(options.methods, options.seeds)), part - 1, parts)
+        run(runs, list(jobs(options.methods, options.seeds)), options.data, part - 1, parts)
     if options.keep:
         runs.keep()
     table(runs, options.seeds)
