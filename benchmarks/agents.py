@@ -5,7 +5,8 @@
     python benchmarks/agents.py runs/agents --table            # only the tables, from the runs that are there
     python benchmarks/agents.py runs/agents --keep             # keep what was measured in benchmarks/measured
 
-    wherenot screens render runs/many --num-train 3072 --num-test 96 --tasks-per-screen 8 --width 128 --coordinate-step 20
+    wherenot screens render runs/many --num-train 3072 --num-test 96 --tasks-per-screen 8 --width 128 \\
+        --coordinate-step 20 --num-validation 64 --seed 11
     python benchmarks/agents.py runs/agents-many --data gui:runs/many    # on more screens than come with the package
 
 What was kept is not run again.
