@@ -226,7 +226,7 @@ def test_a_file_says_whether_it_is_for_an_agent(tmp_path):
     assert read_any_config(agent, {}).method == AgentMethodConfig(name="paste", weight=1.0)
     assert isinstance(read_any_config(classifier, {}), TrainConfig)
     for wrong, message in (
-        ({"method": {"nam": "sft"}}, "method.nam: no such key"),
+        ({"method": {"nam": "sft"}}, "method.nam: no such key; did you mean name?"),
         ({"lora": {"scope": "head"}}, "lora.scope"),
         ({"lora": {"rank": 0}}, "rank must be >= 1"),
         ({"optimization": {"steps": 0}}, "steps must be >= 1"),

@@ -217,8 +217,8 @@ def test_configurations_from_yaml(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"lamda": 1}, "lamda: no such key"),
-        ({"method": {"name": "log", "wieght": 1}}, "method.wieght: no such key"),
+        ({"lamda": 1}, "lamda: no such key; there are data, model, "),
+        ({"method": {"name": "log", "wieght": 1}}, "method.wieght: no such key; did you mean weight\\?"),
         ({"method": {"name": "magic"}}, "method.name: Input should be 'finetune'"),
         (
             {"method": {"localization": "epg"}},

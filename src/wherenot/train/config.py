@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -247,14 +248,21 @@ def checked(kind: type[Config], content: Any, source: str) -> Config:
     try:
         return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {_say(e)}" for e in error.errors())
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {_say(e, kind)}" for e in error.errors())
         raise ValueError(f"read_config: {source}: {problems}") from error
 
 
-def _say(error: Any) -> str:
-    if error["type"] == "unexpected_keyword_argument":
+def _say(error: Any, kind: Any) -> str:
+    if error["type"] != "unexpected_keyword_argument":
+        return f"{error['msg']}, got {error['input']!r}"
+    *place, key = error["loc"]
+    for name in place:
+        kind = get_type_hints(kind).get(name)
+    if not is_dataclass(kind):
         return "no such key"
-    return f"{error['msg']}, got {error['input']!r}"
+    names = [each.name for each in fields(kind)]
+    meant = get_close_matches(key, names, n=1)
+    return f"no such key; did you mean {meant[0]}?" if meant else f"no such key; there are {', '.join(names)}"
 
 
 def config_dict(config: Any) -> dict[str, Any]:
