@@ -62,11 +62,6 @@ def test_healthy_runs_are_silent(tmp_path, digits, method):
         assert 0.1 < epoch["confidence"] < 1
 
 
-def test_a_weight_that_is_far_too_large_costs_accuracy(tmp_path, digits):
-    out = trained(tmp_path, digits, name="rrr", weight=1e7, schedule="constant")
-    assert "accuracy_fell" in kinds(out)
-
-
 @pytest.mark.slow
 def test_priors_that_do_not_show_the_class(tmp_path, cornered):
     assert "recomposed_not_learned" in kinds(trained(tmp_path / "own", cornered, epochs=6, name="wherenot"))
