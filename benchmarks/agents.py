@@ -49,6 +49,7 @@ POINTED = 32  # tasks of test_shuffled whose evidence is searched
 METHODS = {  # name of the row: method, its options, steps
     "sft": ("sft", {}, STEPS),
     "rearrange": ("rearrange", {}, STEPS),
+    "rearrange_half": ("rearrange", {"share": 0.5}, STEPS),
     "swap": ("swap", {"share": 0.75}, STEPS),
     "necessity": ("necessity", {}, STEPS),
     "paper": ("paper", {"search": "fast", "max_tasks": 4}, STEPS),  # all of 32 would take hours
