@@ -93,7 +93,7 @@ def main():
     rise, error = slope(hours, megabytes)
     leaks = rise - 2 * error > LIMIT_MB_PER_HOUR or files[-1] > files[0]
     print(f"{len(seen)} rounds: {rise:+.1f} +- {2 * error:.1f} MB an hour, {'memory grows' if leaks else 'flat'}")
-    sys.exit(leaks)
+    sys.exit(int(leaks))
 
 
 if __name__ == "__main__":
