@@ -21,6 +21,8 @@ from wherenot.data import (
     write_gui,
 )
 from wherenot.data.folder import new_folder
+from wherenot.data.origins import told_origins
+from wherenot.data.samples import printable
 from wherenot.progress import progress_bar
 from wherenot.rejected import write_rejected
 from wherenot.run import RunFolder
@@ -127,6 +129,9 @@ def run_data_check(dataset: Dataset, data: str, out: Path | None = None) -> None
         numbers = (count.images, count.classes, count.priors, count.forbidden, count.ignore)
         shown.add_row(count.split, *(str(number) for number in numbers))
     console.print(shown)
+    if found.origins:
+        told = printable(told_origins(found.origins))
+        console.print(f"priors: {told}", soft_wrap=True, markup=False, highlight=False)
     if found.left_out:
         console.print(f"{_images(found.left_out, 'is', 'are')} no sample: without an object there is no class.")
     within = [duplicate for duplicate in found.duplicates if not duplicate.crosses]

@@ -11,12 +11,15 @@ from typing import Any, TypeGuard
 
 import torch
 
+from wherenot.data.origins import KEY as ORIGIN_KEY
+from wherenot.data.origins import Box
 from wherenot.data.pictures import read_mask
 from wherenot.priors import Prior
 from wherenot.rasters import Coordinates
 
 MASK_KEYS = ("mask_file_name", "forbidden_mask_file_name", "ignore_mask_file_name")
-KEYS = ("file_name", "label", "split", "group", *MASK_KEYS, "objects", "polygons", "rle", "click", "forbidden")
+SHAPE_KEYS = ("objects", "polygons", "rle", "click", "forbidden")
+KEYS = ("file_name", "label", "split", "group", *MASK_KEYS, *SHAPE_KEYS, ORIGIN_KEY)
 LOOKALIKES = (*KEYS, "mask", "masks", "bbox", "boxes", "polygon", "prior", "allowed", "forbidden_mask", "ignore_mask")
 
 _LARGEST = 1e9  # pixels; also what keeps absurdly long whole numbers from becoming floats
@@ -67,6 +70,17 @@ def read_prior(folder: Path, keys: Mapping[str, Any], size: tuple[int, int]) -> 
     if prior is not None and keys.get("ignore_mask_file_name"):
         prior = prior.with_ignore(_sized_mask(folder, keys, "ignore_mask_file_name", size))
     return prior
+
+
+def only_boxes(keys: Mapping[str, Any]) -> tuple[Box, ...]:
+    """The boxes that one metadata line gives as its prior, xyxy; none if something else says where evidence may lie.
+
+    Args:
+        keys: The line; its prior can be read (`read_prior`).
+    """
+    if any(keys.get(key) for key in ("mask_file_name", "polygons", "rle", "click")):
+        return ()
+    return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in _boxes(keys.get("objects"), "objects"))
 
 
 def inner_path(folder: Path, name: object, key: str) -> Path:

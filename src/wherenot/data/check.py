@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from wherenot.data.checked import OnBad
+from wherenot.data.origins import Origin
 from wherenot.data.samples import DataError, Dataset, Rejected, Sample
 from wherenot.priors import Prior
 
@@ -64,12 +65,14 @@ class Findings:
         bad: What the reader left out for a fault, and samples that cannot be decoded.
         left_out: How many the reader left out without a fault.
         duplicates: Samples with the same pixels.
+        origins: Where the priors came from, one per prior; None = from a person.
     """
 
     counts: tuple[SplitCount, ...]
     bad: tuple[Rejected, ...]
     left_out: int
     duplicates: tuple[Duplicate, ...]
+    origins: tuple[Origin | None, ...] = ()
 
 
 def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None) -> Findings:
@@ -91,6 +94,7 @@ def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None)
     kinds = {split: Counter[str]() for split in dataset.splits}
     labels: dict[str, set[int]] = {split: set() for split in dataset.splits}
     hashed: list[tuple[str, Sample]] = []
+    origins: list[Origin | None] = []
     bad = [each for each in dataset.rejected if each.faulty]
     left_out = len(dataset.rejected) - len(bad)
     for sample in dataset.samples:
@@ -102,13 +106,14 @@ def check_dataset(dataset: Dataset, on_sample: Callable[[], None] | None = None)
             hashed.append((key, sample))
             labels[sample.split].add(sample.label)
             kinds[sample.split].update(["images"] if prior is None else ["images", "priors", *_said(prior)])
+            origins += [] if prior is None else [sample.origin]
         if on_sample is not None:
             on_sample()
     counts = tuple(
         SplitCount(split, seen["images"], len(labels[split]), seen["priors"], seen["forbidden"], seen["ignore"])
         for split, seen in kinds.items()
     )
-    return Findings(counts, tuple(bad), left_out, _duplicates(hashed))
+    return Findings(counts, tuple(bad), left_out, _duplicates(hashed), tuple(origins))
 
 
 def readable(

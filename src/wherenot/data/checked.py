@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 from defusedxml import DTDForbidden
 from defusedxml import ElementTree as DefusedTree
 
+from wherenot.data.origins import Box, Origin
 from wherenot.data.pictures import image_size, read_image
 from wherenot.data.samples import DataError, Dataset, Rejected, Sample
 from wherenot.priors import Prior
@@ -47,6 +48,8 @@ def checked_sample(
     group: str | None = None,
     where: str | None = None,
     problems: Sequence[str] = (),
+    boxes: tuple[Box, ...] = (),
+    origin: Origin | None = None,
 ) -> Sample | Rejected:
     """Make a sample if the image has a header and the prior can be read; both are read again when asked for.
 
@@ -59,6 +62,8 @@ def checked_sample(
         group: A subset to report on separately.
         where: File and line that described the sample, for the messages; left out, the id.
         problems: What is known to be wrong already.
+        boxes: What the prior is made of, if of boxes alone.
+        origin: Where the prior came from; None = from a person.
 
     Returns:
         The sample, or why it is none.
@@ -73,7 +78,8 @@ def checked_sample(
             read_prior(size)
     if found or size is None:
         return Rejected(id, f"{where or id}: {'; '.join(found)}")
-    return Sample(id, label, split, group, partial(read_image, image, size), partial(read_prior, size))
+    read = partial(read_image, image, size)
+    return Sample(id, label, split, group, read, partial(read_prior, size), boxes=boxes, origin=origin)
 
 
 def checked_dataset(

@@ -10,6 +10,7 @@ Each line of a ``metadata.jsonl`` describes one image of its folder or the folde
 - ``forbidden_mask_file_name``, ``forbidden`` (like ``objects``): where evidence may not lie.
 - ``ignore_mask_file_name``: pixels that do not count.
 - ``split``: wins over the folder. ``group``: a subset to report on separately.
+- ``prior_from``: where the prior came from, if not from a person (`wherenot.data.origins`).
 
 Several keys of one kind are united. Coordinates are pixels of the upright image. ``dataset.json`` at the root may hold
 ``{"classes": [...]}`` in order; without it the classes are the sorted names. A folder that no ``metadata.jsonl``
@@ -31,7 +32,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from wherenot.data.annotations import KEYS, MASK_KEYS, inner_path, is_lookalike, read_prior, refuse_way_out
+from wherenot.data.annotations import (
+    KEYS,
+    MASK_KEYS,
+    inner_path,
+    is_lookalike,
+    only_boxes,
+    read_prior,
+    refuse_way_out,
+)
 from wherenot.data.checked import (
     OnBad,
     Problems,
@@ -42,6 +51,8 @@ from wherenot.data.checked import (
     parse_json,
     read_text,
 )
+from wherenot.data.origins import KEY as ORIGIN_KEY
+from wherenot.data.origins import Box, Origin, read_origin
 from wherenot.data.samples import DataError, Dataset, GuiSample, ImageTextSample, Rejected, Sample
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -65,6 +76,7 @@ class _Entry:
     label: str | int | None = None
     group: str | None = None
     keys: dict[str, Any] = field(default_factory=dict)
+    origin: Origin | None = None
     problems: Problems = field(default_factory=Problems)
 
 
@@ -230,6 +242,8 @@ def _described(root: Path, file: Path, number: int, text: bytes, own: set[str]) 
     with entry.problems.noting():
         entry.group = _text(entry.keys, "group")
     with entry.problems.noting():
+        entry.origin = read_origin(entry.keys.get(ORIGIN_KEY))
+    with entry.problems.noting():
         label = entry.keys.get("label")
         if label is None:
             entry.label = _class_folder(entry.id, in_split_folder)
@@ -325,7 +339,16 @@ def _sample(root: Path, entry: _Entry, indices: dict[str, int], numbers_count: b
         group=entry.group,
         where=entry.where,
         problems=entry.problems,
+        boxes=_boxes(entry),
+        origin=entry.origin,
     )
+
+
+def _boxes(entry: _Entry) -> tuple[Box, ...]:
+    try:
+        return only_boxes(entry.keys)
+    except (TypeError, ValueError):  # a fault that is noted where the prior is read
+        return ()
 
 
 def _index(label: str | int | None, indices: dict[str, int], numbers_count: bool) -> int | None:
@@ -356,4 +379,6 @@ def _write_sample(folder: Path, sample: Sample, classes: tuple[str, ...]) -> dic
                 write_new(
                     "write_folder", folder / line[key], Image.fromarray(inside.cpu().numpy().astype(np.uint8) * 255)
                 )
+        if sample.origin is not None:
+            line[ORIGIN_KEY] = sample.origin.written()
     return line

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from PIL import Image
 
+from wherenot.data.origins import Box, Origin
 from wherenot.priors import Prior
 
 # Control characters, those that turn the direction of what follows, and halves of characters.
@@ -67,6 +68,8 @@ class Sample:
         group: A subset to report on separately, such as ``conflicting``; None = no group.
         read_image: Gives the image as RGB.
         read_prior: Gives the prior on the image's pixel grid; None where nobody gave one.
+        boxes: The boxes that say where evidence may lie, where they alone do; empty where it is masks or the like.
+        origin: Where the prior came from; None = from a person, or there is none.
     """
 
     id: str
@@ -75,6 +78,8 @@ class Sample:
     group: str | None
     read_image: Callable[[], Image.Image]
     read_prior: Callable[[], Prior | None]
+    boxes: tuple[Box, ...] = field(default=(), kw_only=True)
+    origin: Origin | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from wherenot.data.checked import (
     read_text,
     read_xml,
 )
+from wherenot.data.origins import Box
 from wherenot.data.pictures import opened
 from wherenot.data.samples import DataError, Dataset, Rejected, Sample
 from wherenot.priors import Prior
@@ -91,7 +92,10 @@ def read_voc(path: str | Path, prior: VocPrior = "boxes", *, on_bad: OnBad = "er
         name = max(sorted(scene.areas), key=lambda each: scene.areas[each], default=None)
         if name is not None and scene.areas[name] > 0:
             label, read = classes.index(name), partial(scene.read_prior, name)
-            found.append(checked_sample(image.name, label, scene.split, image, read, problems=scene.problems))
+            boxes = tuple(scene.boxes.get(name, ()))
+            found.append(
+                checked_sample(image.name, label, scene.split, image, read, problems=scene.problems, boxes=boxes)
+            )
         elif scene.problems:
             found.append(Rejected(image.name, f"{id}: {'; '.join(scene.problems)}"))
         else:
@@ -106,6 +110,7 @@ class _Scene:
     split: str
     read_prior: Callable[[str, tuple[int, int]], Prior]
     areas: dict[str, float] = field(default_factory=dict)
+    boxes: dict[str, list[Box]] = field(default_factory=dict)
     problems: Problems = field(default_factory=Problems)
 
 
@@ -142,6 +147,8 @@ def _scene(root: Path, id: str, splits: Sequence[str], prior: VocPrior) -> _Scen
             scene.areas = {each.name: 0.0 for each in objects}
             for each in objects:
                 scene.areas[each.name] += each.area
+                if not each.difficult:
+                    scene.boxes.setdefault(each.name, []).append(each.box)
     return scene
 
 
