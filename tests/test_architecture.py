@@ -26,7 +26,7 @@ LAYERS = [
     {"explain", "spreading", "doctor"},
     {"methods"},
     {"models", "data", "summary", "summary_agents", "gui", "records", "ranks"},
-    {"explain_generation", "endpoint", "correction"},
+    {"explain_generation", "endpoint", "correction", "proposals"},
     {"auditing", "audit", "audit_ray", "audit_agents", "audit_answers", "report", "train"},
     {"experiments", "bench"},
     {"commands", "demo", "demo_gui"},

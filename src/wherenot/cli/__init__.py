@@ -17,7 +17,7 @@ from tyro.conf import OmitSubcommandPrefixes, subcommand
 import wherenot
 from wherenot.cli.audit import Advise, Audit, Compare
 from wherenot.cli.bench import Bench, BenchMllm, BenchSearch
-from wherenot.cli.data import Data, DataCheck, DataConvert, DataMake, DataPreview, DataSplit
+from wherenot.cli.data import Data, DataCheck, DataConvert, DataMake, DataPreview, DataPrior, DataReview, DataSplit
 from wherenot.cli.doctor import Doctor
 from wherenot.cli.explain import Demo, Explain
 from wherenot.cli.export import Export
@@ -29,7 +29,7 @@ from wherenot.train.agents.config import AgentTrainConfig, read_any_config
 
 __all__ = [
     "Advise", "Audit", "Bench", "BenchMllm", "BenchSearch", "Compare", "Data", "DataCheck", "DataConvert", "DataMake",
-    "DataPreview", "DataSplit",
+    "DataPreview", "DataPrior", "DataReview", "DataSplit",
     "Demo", "Doctor", "Explain", "Export", "Figures", "Reproduce", "Screens", "Train", "TrainAgent", "main",
 ]  # fmt: skip
 

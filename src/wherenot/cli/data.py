@@ -43,6 +43,7 @@ class DataConvert:
       wherenot data convert pets/ pets-coco/ --to coco
       wherenot data convert screenspot:ScreenSpot-v2 tasks/
       wherenot data convert decoy digits/
+      wherenot data convert priors/ reviewed/ --review review.jsonl
     """
 
     data: Positional[str]
@@ -52,10 +53,83 @@ class DataConvert:
     to: Literal["native", "coco"] = "native"
     """coco: instances with boxes and segmentations; images without a prior, or with a forbidden area, are left out,
     since it cannot say their class, or what is forbidden."""
+    review: Path | None = None
+    """Decisions downloaded from the page of data review: rejected priors are left out, accepted ones marked."""
     seed: int = 0
     """Of built-in data."""
     strict: bool = False
     """Stop at a sample that cannot be used; else it is left out, named and counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataPrior:
+    """Make priors for images that have none, and write it all in the native format.
+
+    grounding: boxes of a zero-shot detector that is told the class. segment: what CLIPSeg thinks shows the class, or
+    what SAM 2 cuts out of a detector's boxes. boxes: boxes that the data have become masks, by SAM 2 or, without
+    --model, by GrabCut, which goes by colours. saliency: what stands out in the image, whatever it is, shortcuts
+    included; it has heard of no class. None of them is a person's word: metadata.jsonl and data check say what each
+    prior came from, and data review makes a page to accept or reject them. Goes on where it stopped when called again.
+
+    Try:
+      wherenot data prior photos/ -o priors/ --from grounding --model IDEA-Research/grounding-dino-tiny
+      wherenot data prior photos/ -o priors/ --from grounding --model google/owlv2-base-patch16-ensemble --threshold 0.3
+      wherenot data prior photos/ -o priors/ --from segment --model CIDAS/clipseg-rd64-refined --prompt "one {}"
+      wherenot data prior photos/ -o priors/ --from segment --model facebook/sam2.1-hiera-small --detector runs/dino
+      wherenot data prior voc:VOCdevkit/VOC2012 -o voc-masks/ --from boxes
+      wherenot data prior photos/ -o priors/ --from saliency
+    """
+
+    data: Positional[str]
+    """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, ...: docs/data.md), or decoy."""
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """New folder to write into; until all is done, what there is lies in OUT.part."""
+    source: Annotated[Literal["boxes", "grounding", "segment", "saliency"], arg(name="from")]
+    """What the priors come from."""
+    model: str | None = None
+    """Id or path of a transformers model: a Grounding DINO, OWL-ViT or OWLv2 for grounding, a CLIPSeg or SAM 2 for
+    segment, a SAM 2 for boxes."""
+    detector: str | None = None
+    """segment with a SAM 2: the detector whose boxes it cuts."""
+    prompt: str | None = None
+    """How a class is put into words, {} for its name; left out, as the model was trained."""
+    class_prompts: dict[str, str] = field(default_factory=dict)
+    """Words for single classes: CLASS "WORDS" CLASS "WORDS" ..."""
+    threshold: float | None = None
+    """From which score on a box, or a pixel of CLIPSeg, counts; left out, the detector's own, or 0.5. saliency: in
+    means of the image's map; left out, 3."""
+    replace: bool = False
+    """Also for images that have a prior; else these are kept. boxes: needs none."""
+    device: str | None = None
+    """Such as cuda:1 or cpu; left out, the GPU if there is one."""
+    batch_size: int = 8
+    """Images at once."""
+    seed: int = 0
+    """Of built-in data."""
+    strict: bool = False
+    """Stop at a sample that cannot be used; else it is left out, named and counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataReview:
+    """Make a page on which a person accepts or rejects the priors of data prior; data convert --review applies it.
+
+    One file, which needs no network. Decisions stay in the browser until they are downloaded as review.jsonl. What was
+    accepted before is not shown again.
+
+    Try:
+      wherenot data review priors/ -o review.html
+      wherenot data convert priors/ reviewed/ --review review.jsonl
+    """
+
+    data: Positional[str]
+    """A data folder that data prior wrote."""
+    out: Annotated[Path, arg(aliases=("-o",))] = Path("review.html")
+    """The page."""
+    splits: tuple[str, ...] = ()
+    """Splits to review; left out, all."""
+    max_images: int = 500
+    """At most so many, those with the lowest scores; what is left comes next time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,12 +211,14 @@ class DataMake:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Look a data set over, show it, split it, convert it, or make a benchmark."""
+    """Look a data set over, show it, split it, convert it, give it priors, or make a benchmark."""
 
     action: (
         Annotated[DataCheck, subcommand("check")]
         | Annotated[DataPreview, subcommand("preview")]
         | Annotated[DataSplit, subcommand("split")]
         | Annotated[DataConvert, subcommand("convert")]
+        | Annotated[DataPrior, subcommand("prior")]
+        | Annotated[DataReview, subcommand("review")]
         | Annotated[DataMake, subcommand("make")]
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from wherenot import cli
 from wherenot.commands.printing import console, readable_data, say_left_out
@@ -22,14 +23,19 @@ from wherenot.data import (
 )
 from wherenot.data.folder import new_folder
 from wherenot.data.origins import told_origins
+from wherenot.data.review import Decision, read_review, with_review
 from wherenot.data.samples import printable
 from wherenot.progress import progress_bar
 from wherenot.rejected import write_rejected
 from wherenot.run import RunFolder
 
+_Action: TypeAlias = (
+    cli.DataCheck | cli.DataPreview | cli.DataSplit | cli.DataConvert | cli.DataPrior | cli.DataReview | cli.DataMake
+)
 
-def run_data(action: cli.DataCheck | cli.DataPreview | cli.DataSplit | cli.DataConvert | cli.DataMake) -> None:
-    """Check, show, split, convert or make a data set."""
+
+def run_data(action: _Action) -> None:
+    """Check, show, split, convert or make a data set, or give it priors."""
     match action:
         case cli.DataCheck():
             if action.strict:
@@ -41,10 +47,21 @@ def run_data(action: cli.DataCheck | cli.DataPreview | cli.DataSplit | cli.DataC
             _split(action)
         case cli.DataConvert():
             new_folder("data convert", action.out)  # before every image is read
+            decisions = None if action.review is None else read_review(action.review)
             dataset = readable_data(action.data, action.seed, strict=action.strict)
+            if decisions is not None:
+                dataset = _reviewed(dataset, decisions)
             if action.to == "coco":
                 dataset = sayable_in_coco(dataset)
             write_data("convert", dataset, action.out, to=action.to)
+        case cli.DataPrior():
+            from wherenot.commands.data_prior import run_data_prior
+
+            run_data_prior(action)
+        case cli.DataReview():
+            from wherenot.commands.data_prior import run_data_review
+
+            run_data_review(action)
         case cli.DataMake():
             write_data("make", cutouts(action.cutouts), action.out)
 
@@ -60,6 +77,16 @@ def write_data(title: str, dataset: Dataset, out: Path, *, to: Literal["native",
     for left_out in dataset.rejected:
         console.print(f"left out: {left_out.reason}", soft_wrap=True, markup=False, highlight=False)
     console.print(f"{len(dataset)} images, {len(dataset.rejected)} left out: {out}", soft_wrap=True)
+
+
+def _reviewed(dataset: Dataset, decisions: Sequence[Decision]) -> Dataset:
+    """Apply decisions, and say how many."""
+    reviewed = with_review(dataset, decisions)
+    for each in reviewed.skipped:
+        console.print(f"not applied: {each.reason}", soft_wrap=True, markup=False, highlight=False)
+    more = f", {len(reviewed.skipped)} not applied" if reviewed.skipped else ""
+    console.print(f"priors: {reviewed.accepted} accepted, {reviewed.rejected} rejected{more}", highlight=False)
+    return reviewed.dataset
 
 
 def _preview(action: cli.DataPreview) -> None:

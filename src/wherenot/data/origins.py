@@ -23,7 +23,8 @@ class Origin:
         model: What made it: ids of models, or the name of a method; None = not said.
         prompt: The words a model was given; None = none.
         score: How sure it was, in [0, 1]; what it means depends on what made it; None = it does not say.
-        threshold: From which score on something became a part of the prior; None = there is none.
+        threshold: From which score on something became a part of the prior, in the units of what made it; None = there
+            is none.
         boxes: The boxes by hand, xyxy in pixels, that were refined; empty if there were none.
         wherenot: Version of wherenot.
         accepted: Whether a person looked at it and accepted it.
@@ -48,7 +49,7 @@ class Origin:
 
     def written(self) -> dict[str, Any]:
         """The value of `KEY` in a line of ``metadata.jsonl``; always with all keys, as `datasets` wants it."""
-        return {**asdict(self), "boxes": [list(box) for box in self.boxes]}
+        return {**asdict(self), "boxes": [list(box) for box in self.boxes] or None}
 
 
 def read_origin(value: object) -> Origin | None:
@@ -82,7 +83,7 @@ def read_origin(value: object) -> Origin | None:
         model=_text(value, "model"),
         prompt=_text(value, "prompt"),
         score=_number(value, "score"),
-        threshold=_number(value, "threshold"),
+        threshold=_number(value, "threshold", most=math.inf),
         boxes=_boxes(value.get("boxes") or []),
         wherenot=_text(value, "wherenot"),
         accepted=accepted,
@@ -119,13 +120,13 @@ def _text(value: dict[str, Any], key: str) -> str | None:
     return text
 
 
-def _number(value: dict[str, Any], key: str) -> float | None:
+def _number(value: dict[str, Any], key: str, most: float = 1.0) -> float | None:
     number = value.get(key)
     if number is None:
         return None
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 1:
-        raise ValueError(f"{KEY}.{key}: {number!r} is not a number in [0, 1]")
-    return float(number)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= most:
+        raise ValueError(f"{KEY}.{key}: {number!r} is not a number from 0 to {most:g}")
+    return float(min(number, 1e9))  # whole numbers of JSON may be too long for a float
 
 
 def _boxes(value: object) -> tuple[Box, ...]:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from wherenot.gui.replies import FAULTS
 from wherenot.report import wording
 from wherenot.report.content import CONFIDENT, Content, Shown, build_content
 from wherenot.report.figures import FORBIDDEN_COLOR, PRIOR_COLOR, metric_figure, png_bytes
+from wherenot.report.pages import page_environment, script_hash, write_page
 from wherenot.report.provenance import run_label
 from wherenot.report.runs import load_run
 from wherenot.report.samples import sample_data
@@ -107,13 +104,7 @@ def render_html(content: Content) -> str:
     Returns:
         A complete HTML document.
     """
-    environment = Environment(
-        loader=PackageLoader("wherenot.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters |= {
         "number": lambda value, metric: wording.number(metric, value),
         "change": lambda value, metric: wording.change(metric, value),
@@ -133,7 +124,7 @@ def render_html(content: Content) -> str:
         pictures=pictures,
         samples=samples,
         script=script,
-        script_hash=_hash(script),
+        script_hash=script_hash(script),
         panels=list(_panels(content)),
         gradient=css_gradient(),
         prior_color=PRIOR_COLOR,
@@ -169,17 +160,7 @@ def write_report(run_paths: Sequence[str | Path], out: Path, *, gallery: int = 1
         OSError: If `out` cannot be written; the message names it.
     """
     page = render_html(build_content([load_run(path) for path in run_paths], gallery=gallery))
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(page, encoding="utf-8", errors="backslashreplace")  # a name may be no UTF-8
-        part.replace(out)
-    except OSError as error:
-        raise type(error)(f"write_report: cannot write {out}: {error.strerror or error}") from error
-    finally:
-        if part.parent.is_dir():
-            part.unlink(missing_ok=True)
-    return out
+    return write_page("write_report", page, out)
 
 
 def _panels(content: Content) -> Iterator[_Panel]:
@@ -201,11 +182,6 @@ def _panels(content: Content) -> Iterator[_Panel]:
             for split, row in cells.items()
         )
         yield _Panel(metric=metric, light=light, dark=dark, alt=f"{metric} with intervals. {values}")
-
-
-def _hash(script: str) -> str:
-    """Name a script as a content security policy does."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"
 
 
 def _span(counts: Sequence[int]) -> str:

@@ -1,0 +1,117 @@
+"""`wherenot data prior` and `data review`: priors by models and methods, and a page to accept or reject them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from wherenot import cli
+from wherenot.commands.printing import console, readable_data, say_left_out
+from wherenot.data import Dataset, GuiSample, ImageTextSample, load_dataset, write_folder
+from wherenot.data.folder import new_folder
+from wherenot.data.samples import printable
+from wherenot.progress import progress_bar
+from wherenot.proposals import ProposalConfig, Proposed, Source, asked_about, build_source, propose
+from wherenot.ranks import own_device
+from wherenot.run import RunFolder
+
+_NAMED = 5
+
+
+def run_data_prior(action: cli.DataPrior) -> None:
+    """Make priors, keep them as they are made, and write the data with them in one piece."""
+    config = ProposalConfig(
+        kind=action.source,
+        model=action.model,
+        detector=action.detector,
+        prompt=action.prompt,
+        class_prompts=action.class_prompts,
+        threshold=action.threshold,
+    )
+    if action.batch_size < 1:
+        raise ValueError(f"data prior: --batch-size {action.batch_size}; pass at least 1.")
+    new_folder("data prior", action.out)
+    dataset = readable_data(action.data, action.seed, strict=action.strict)
+    _refuse_prompts(dataset)
+    work = RunFolder(action.out.with_name(f"{action.out.name}.part"))
+    settings = {**vars(config), "class_prompts": dict(config.class_prompts), "replace": action.replace}
+    work.begin("data prior", dataset.name, {"data": action.data, "seed": action.seed, **settings})
+    source = build_source(config, dataset.classes, device=action.device or own_device())
+    samples = asked_about(dataset, source, replace_priors=action.replace)
+    with progress_bar() as bar:
+        task = bar.add_task(f"priors by {source.kind}", total=len(samples), note="images")
+        proposed = propose(
+            dataset, source, samples, work, batch_size=action.batch_size,
+            on_samples=lambda count: bar.advance(task, count),
+        )  # fmt: skip
+    _write(proposed.dataset, work.path, action.out)
+    say_left_out(dataset.rejected, len(dataset))
+    _say_made(proposed, source, action.out)
+
+
+def _refuse_prompts(dataset: Dataset) -> None:
+    for sample in dataset.samples:
+        if isinstance(sample, ImageTextSample):
+            what = "a task on a screenshot" if isinstance(sample, GuiSample) else "a question"
+            raise ValueError(
+                f"data prior: {sample.id!r} is {what}; priors are made for images with classes. The prior of a task is "
+                "its target, that of a question the boxes beside it (docs/data.md)."
+            )
+
+
+def _write(dataset: Dataset, work: Path, out: Path) -> None:
+    """Write the data beside the journal, and move them when they are whole; then the journal has done its work."""
+    whole = work / "folder"
+    shutil.rmtree(whole, ignore_errors=True)  # of an interrupted run
+    with progress_bar() as bar:
+        task = bar.add_task("write", total=len(dataset), note="images")
+        write_folder(dataset, whole, on_sample=lambda: bar.advance(task))
+    if out.is_dir():
+        out.rmdir()
+    whole.rename(out)
+    shutil.rmtree(work)
+
+
+def _say_made(proposed: Proposed, source: Source, out: Path) -> None:
+    def say(line: str) -> None:
+        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+
+    if proposed.nothing:
+        names = ", ".join(proposed.nothing[:_NAMED]) + (", ..." if len(proposed.nothing) > _NAMED else "")
+        say(f"nothing found in {_images(len(proposed.nothing))}, which stay as they were: {names}")
+    if proposed.kept:
+        say(f"{_images(proposed.kept)} not asked about: {_why_kept(source)}")
+    say(f"{proposed.made} priors by {source.kind} ({source.model}) in {_images(len(proposed.dataset))}: {out}")
+    if proposed.made:
+        say(f"Look at them: wherenot data review {out} -o review.html")
+
+
+def _why_kept(source: Source) -> str:
+    return "their prior is no box by hand" if source.kind == "boxes" else "they have a prior"
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def run_data_review(action: cli.DataReview) -> None:
+    """Draw the page; samples that cannot be read are named."""
+    from wherenot.report.review import write_review
+
+    dataset = load_dataset(action.data, on_bad="skip")
+    with progress_bar() as bar:
+        task = bar.add_task("data review", total=None, note="priors")
+        page = write_review(
+            dataset, action.out, at_most=action.max_images, splits=action.splits, on_sample=lambda: bar.advance(task)
+        )
+    bad: Sequence = page.bad
+    for each in bad:
+        console.print(f"cannot be read: {each.reason}", soft_wrap=True, markup=False, highlight=False)
+    say_left_out(dataset.rejected, len(dataset))
+    left = f" of {page.undecided} undecided" if page.undecided > page.shown else ""
+    console.print(f"{page.shown} priors{left}: {action.out}", soft_wrap=True, markup=False, highlight=False)
+    console.print(
+        f"Then: wherenot data convert {action.data} NEW --review review.jsonl",
+        soft_wrap=True, markup=False, highlight=False,
+    )  # fmt: skip

@@ -1,0 +1,219 @@
+"""Priors for a data set, image by image: kept as they are made, so that an interrupted run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+import wherenot
+from wherenot import rasters
+from wherenot.data.origins import Box, Origin
+from wherenot.data.samples import Dataset, Sample
+from wherenot.priors import Prior
+from wherenot.proposals.sources import Proposal, Source, Task
+from wherenot.run import RunFolder
+
+JOURNAL = "proposals.jsonl"
+
+_Key = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposed:
+    """A data set with proposed priors.
+
+    Attributes:
+        dataset: All samples, those with a proposal with it as their prior and its origin beside it.
+        made: Samples that have one now.
+        nothing: Ids of those in which nothing was found; they stay as they were.
+        kept: Samples that were not asked about: they have a prior.
+    """
+
+    dataset: Dataset
+    made: int
+    nothing: tuple[str, ...]
+    kept: int
+
+
+def asked_about(dataset: Dataset, source: Source, *, replace_priors: bool = False) -> tuple[Sample, ...]:
+    """The samples for which a source is to make a prior.
+
+    Args:
+        dataset: Any; every prior is read.
+        source: What makes them.
+        replace_priors: Also where somebody said where evidence may lie.
+
+    Returns:
+        For boxes, those whose prior is boxes alone, or a mask that consists of filled boxes, each with its `boxes`;
+        else those whose prior does not say where evidence may lie.
+
+    Raises:
+        ValueError: If there is none.
+
+    Example:
+        >>> from wherenot.data import decoy
+        >>> from wherenot.proposals import ProposalConfig, build_source
+        >>> source = build_source(ProposalConfig(kind="saliency"), ["0"])
+        >>> len(asked_about(decoy(num_train=10).split("train"), source, replace_priors=True))
+        10
+    """
+    if source.kind == "boxes":
+        boxed = [(sample, _boxes_by_hand(sample)) for sample in dataset.samples if sample.origin is None]
+        found = tuple(replace(sample, boxes=boxes) for sample, boxes in boxed if boxes)
+        if not found:
+            raise ValueError(
+                f"data prior: no sample of {dataset.name} has a prior that is boxes alone; --from boxes turns boxes by "
+                "hand into masks, --from grounding finds boxes."
+            )
+        return found
+    found = tuple(sample for sample in dataset.samples if replace_priors or not _says_where(sample))
+    if not found:
+        raise ValueError(
+            f"data prior: every sample of {dataset.name} has a prior already; with --replace, those are replaced."
+        )
+    return found
+
+
+def propose(
+    dataset: Dataset,
+    source: Source,
+    samples: Sequence[Sample],
+    folder: RunFolder,
+    *,
+    batch_size: int = 8,
+    on_samples: Callable[[int], None] | None = None,
+) -> Proposed:
+    """Make priors, a batch at a time, and put each into a journal; what the journal has is not made again.
+
+    A batch holds the same samples whether or not the run was interrupted, since some detectors' scores depend, in the
+    fourth digit, on what an image is padded to. Where the memory of a GPU does not suffice, batches are halved.
+
+    Args:
+        dataset: All samples.
+        source: What makes the priors.
+        samples: For which (`asked_about`).
+        folder: Where the journal lies.
+        batch_size: Images at once.
+        on_samples: Called with how many were done, for a progress bar.
+
+    Raises:
+        ValueError: If an image cannot be read, or the journal cannot.
+    """
+    journal = {(line["split"], line["id"]): line for line in folder.records(JOURNAL)}
+    for start in range(0, len(samples), batch_size):
+        batch = samples[start : start + batch_size]
+        if not all(_key(sample) in journal for sample in batch):
+            lines = [_line(sample, proposal) for sample, proposal in zip(batch, _made(source, batch), strict=True)]
+            folder.append(JOURNAL, *lines)
+            journal |= {(line["split"], line["id"]): line for line in lines}
+        if on_samples is not None:
+            on_samples(len(batch))
+    return _joined(dataset, source, samples, journal)
+
+
+def _joined(
+    dataset: Dataset, source: Source, samples: Sequence[Sample], journal: dict[_Key, dict[str, Any]]
+) -> Proposed:
+    asked = {_key(sample): sample for sample in samples}
+    joined: list[Sample] = []
+    nothing: list[str] = []
+    for sample in dataset.samples:
+        line = journal[_key(sample)] if _key(sample) in asked else None
+        if line is not None and line["rle"] is None:
+            nothing.append(sample.id)
+        elif line is not None:
+            boxes = asked[_key(sample)].boxes
+            origin = Origin(
+                kind=source.kind,
+                model=source.model,
+                prompt=source.texts[sample.label] if source.texts else None,
+                score=line["score"],
+                threshold=source.threshold,
+                boxes=boxes if source.kind == "boxes" else (),
+                wherenot=wherenot.__version__,
+            )
+            read = partial(_read_proposed, sample.read_prior, line["rle"])
+            sample = replace(sample, read_prior=read, boxes=(), origin=origin)
+        joined.append(sample)
+    made = len(samples) - len(nothing)
+    return Proposed(
+        dataset=replace(dataset, samples=tuple(joined)),
+        made=made,
+        nothing=tuple(nothing),
+        kept=len(dataset) - len(samples),
+    )
+
+
+def _made(source: Source, batch: Sequence[Sample]) -> Iterator[Proposal]:
+    """Proposals that are priors: where what a person forbade leaves nothing of one, nothing was found."""
+    tasks = [
+        Task(
+            image=sample.read_image(),
+            text=source.texts[sample.label] if source.texts else "",
+            boxes=sample.boxes,
+        )
+        for sample in batch
+    ]
+    for sample, proposal in zip(batch, _fitting(source, tasks), strict=True):
+        yield proposal if proposal.inside is None or _leaves_some(sample, proposal.inside) else Proposal()
+
+
+def _leaves_some(sample: Sample, inside: torch.Tensor) -> bool:
+    try:
+        _with_allowed(sample.read_prior(), inside)
+    except ValueError:
+        return False
+    return True
+
+
+def _fitting(source: Source, tasks: Sequence[Task]) -> list[Proposal]:
+    try:
+        return source.propose(tasks)
+    except torch.OutOfMemoryError:
+        if len(tasks) == 1:
+            raise
+    half = len(tasks) // 2
+    return [*_fitting(source, tasks[:half]), *_fitting(source, tasks[half:])]
+
+
+def _line(sample: Sample, proposal: Proposal) -> dict[str, Any]:
+    rle = None if proposal.inside is None else rasters.encode_rle(proposal.inside)
+    return {"split": sample.split, "id": sample.id, "rle": rle, "score": proposal.score}
+
+
+def _read_proposed(read_prior: Callable[[], Prior | None], rle: dict[str, Any]) -> Prior:
+    return _with_allowed(read_prior(), rasters.decode_rle(rle))
+
+
+def _with_allowed(before: Prior | None, inside: torch.Tensor) -> Prior:
+    """What a person forbade, or left out of the count, stays."""
+    return Prior(allowed=inside) if before is None else replace(before, allowed=inside)
+
+
+def _boxes_by_hand(sample: Sample) -> tuple[Box, ...]:
+    """The boxes that a prior is made of; none if it is anything else."""
+    if sample.boxes:
+        return sample.boxes
+    from scipy.ndimage import find_objects, label
+
+    prior = sample.read_prior()
+    if prior is None or prior.allowed is None or prior.allowed.all():
+        return ()
+    inside = prior.allowed.numpy()
+    found = find_objects(label(inside)[0])
+    if not all(inside[each].all() for each in found):
+        return ()
+    return tuple((float(x.start), float(y.start), float(x.stop), float(y.stop)) for y, x in found)
+
+
+def _says_where(sample: Sample) -> bool:
+    prior = sample.read_prior()
+    return prior is not None and prior.allowed is not None
+
+
+def _key(sample: Sample) -> _Key:
+    return sample.split, sample.id
