@@ -85,22 +85,37 @@ class ZeroShotDetector:
         Raises:
             ValueError: If a text is longer than the model reads.
         """
-        is_dino = self.family.endswith("dino")
-        words = [f"{text.strip().rstrip('.').lower()}." if is_dino else text for text in texts]
-        # OWL-ViT takes a list of texts per image; as one flat list they would all be for the first.
-        asked = words if is_dino else [[text] for text in words]
+        words = [self._put(text) for text in texts]
         self._refuse_long(words)
-        padding = {"padding": True} if is_dino else {"padding": "max_length"}
+        # Grounding DINO pads images to the largest and texts to the longest, and its scores feel it: one at a time, an
+        # image's boxes do not depend on its neighbours. The others squeeze all images to one size.
+        at_once = 1 if self._is_dino else len(images)
+        found: list[Found] = []
+        for start in range(0, len(images), at_once):
+            part = slice(start, start + at_once)
+            found += self._found(images[part], words[part], threshold)
+        return found
+
+    @property
+    def _is_dino(self) -> bool:
+        return self.family.endswith("dino")
+
+    def _put(self, text: str) -> str:
+        return f"{text.strip().rstrip('.').lower()}." if self._is_dino else text
+
+    def _found(self, images: Sequence[Image.Image], words: Sequence[str], threshold: float) -> list[Found]:
+        # OWL-ViT takes a list of texts per image; as one flat list they would all be for the first.
+        asked = list(words) if self._is_dino else [[text] for text in words]
+        padding = {} if self._is_dino else {"padding": "max_length"}
         inputs = self.processor(images=list(images), text=asked, return_tensors="pt", **padding).to(self.model.device)
         with torch.inference_mode():
             outputs = self.model(**inputs)
         sizes = [(image.height, image.width) for image in images]
         options: dict[str, Any] = {"threshold": threshold, "target_sizes": torch.tensor(sizes)}
-        if is_dino:
+        if self._is_dino:
             options["input_ids"] = inputs["input_ids"]
-        outputs = _on_cpu(outputs)
-        results = self.processor.post_process_grounded_object_detection(outputs, **options)
-        return [_found(each, size) for each, size in zip(results, sizes, strict=True)]
+        results = self.processor.post_process_grounded_object_detection(_on_cpu(outputs), **options)
+        return [_cut_off(each, size) for each, size in zip(results, sizes, strict=True)]
 
     def _refuse_long(self, words: Sequence[str]) -> None:
         config = self.model.config
@@ -158,7 +173,7 @@ def _on_cpu(outputs: Any) -> Any:
     return outputs
 
 
-def _found(result: Any, size: tuple[int, int]) -> Found:
+def _cut_off(result: Any, size: tuple[int, int]) -> Found:
     """Boxes cut off at the image's border, by falling score; those without an area are left out."""
     height, width = size
     limits = torch.tensor([width, height, width, height], dtype=torch.float32)

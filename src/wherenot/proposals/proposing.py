@@ -89,8 +89,7 @@ def propose(
 ) -> Proposed:
     """Make priors, a batch at a time, and put each into a journal; what the journal has is not made again.
 
-    A batch holds the same samples whether or not the run was interrupted, since some detectors' scores depend, in the
-    fourth digit, on what an image is padded to. Where the memory of a GPU does not suffice, batches are halved.
+    Where the memory of a GPU does not suffice, batches are halved.
 
     Args:
         dataset: All samples.
@@ -104,12 +103,14 @@ def propose(
         ValueError: If an image cannot be read, or the journal cannot.
     """
     journal = {(line["split"], line["id"]): line for line in folder.records(JOURNAL)}
-    for start in range(0, len(samples), batch_size):
-        batch = samples[start : start + batch_size]
-        if not all(_key(sample) in journal for sample in batch):
-            lines = [_line(sample, proposal) for sample, proposal in zip(batch, _made(source, batch), strict=True)]
-            folder.append(JOURNAL, *lines)
-            journal |= {(line["split"], line["id"]): line for line in lines}
+    left = [sample for sample in samples if _key(sample) not in journal]
+    if on_samples is not None:
+        on_samples(len(samples) - len(left))
+    for start in range(0, len(left), batch_size):
+        batch = left[start : start + batch_size]
+        lines = [_line(sample, proposal) for sample, proposal in zip(batch, _made(source, batch), strict=True)]
+        folder.append(JOURNAL, *lines)
+        journal |= {(line["split"], line["id"]): line for line in lines}
         if on_samples is not None:
             on_samples(len(batch))
     return _joined(dataset, source, samples, journal)

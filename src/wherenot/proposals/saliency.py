@@ -11,6 +11,7 @@ THRESHOLD = 3.0
 
 _BLUR = 2.5  # of the map, in its pixels
 _TINY = 1e-8
+_LEAST = 0.05  # of all saliency
 
 
 def spectral_residual(image: Image.Image) -> Float[np.ndarray, "H W"]:
@@ -65,8 +66,8 @@ def salient(
         threshold: In means of the map; the paper's 3.
 
     Returns:
-        True where the map is above the threshold, and the share of all saliency that lies there, in [0, 1]; no score
-        where nothing is above it.
+        True where the map is above the threshold, and the share of all saliency that lies there, in [0, 1]. Less than
+        a twentieth is a speck and not something that stands out: nowhere, and no score.
 
     Example:
         >>> inside, score = salient(np.array([[0.0, 4.0, 0.0, 0.0]]))
@@ -74,4 +75,5 @@ def salient(
         ([[False, True, False, False]], 1.0)
     """
     inside = values > threshold
-    return inside, float(values[inside].sum() / values.sum()) if inside.any() else None
+    share = float(values[inside].sum() / values.sum()) if inside.any() else 0.0
+    return (inside, share) if share >= _LEAST else (np.zeros_like(inside), None)

@@ -40,6 +40,7 @@ function picture(number, label) {
   const root = element("span", { class: "stage", role: "img", "aria-label": label },
     element("img", { src: uri, alt: "", decoding: "async", class: tiny ? "pixels" : null }), lines);
   root.style.aspectRatio = `${data.width} / ${data.height}`;
+  root.style.setProperty("--ratio", data.width / data.height);
   root.classList.toggle("tall", data.height > data.width);
   return root;
 }
@@ -50,10 +51,11 @@ function described(sample) {
 
 function facts(sample) {
   const score = sample.score === null ? "no score" : `score ${percent(sample.score)}`;
+  const area = sample.area < 0.005 ? "less than 1%" : percent(sample.area);
   return [
     element("span", { class: "name" }, ...sample.id.split(/(?<=[/_])/).flatMap((each) => [each, element("wbr")])),
     element("span", {}, "class ", element("b", {}, sample.label)),
-    element("span", { class: "quiet" }, `${score} · ${percent(sample.area)} of the image · ${sample.split}`),
+    element("span", { class: "quiet" }, `${score} · ${area} of the image · ${sample.split}`),
     element("span", { class: "quiet" }, sample.origin),
     sample.prompt === null ? null : element("span", { class: "quiet" }, `asked for “${sample.prompt}”`),
   ].filter((each) => each !== null);
