@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from wherenot import cli
@@ -13,6 +12,7 @@ from wherenot.data.folder import new_folder
 from wherenot.data.samples import printable
 from wherenot.progress import progress_bar
 from wherenot.proposals import ProposalConfig, Proposed, Source, asked_about, build_source, propose
+from wherenot.proposals.proposing import JOURNAL
 from wherenot.ranks import own_device
 from wherenot.run import RunFolder
 
@@ -34,11 +34,9 @@ def run_data_prior(action: cli.DataPrior) -> None:
     new_folder("data prior", action.out)
     dataset = readable_data(action.data, action.seed, strict=action.strict)
     _refuse_prompts(dataset)
-    work = RunFolder(action.out.with_name(f"{action.out.name}.part"))
-    settings = {**vars(config), "class_prompts": dict(config.class_prompts), "replace": action.replace}
-    work.begin("data prior", dataset.name, {"data": action.data, "seed": action.seed, **settings})
     source = build_source(config, dataset.classes, device=action.device or own_device())
     samples = asked_about(dataset, source, replace_priors=action.replace)
+    work = _begun(action, dataset, config)
     with progress_bar() as bar:
         task = bar.add_task(f"priors by {source.kind}", total=len(samples), note="images")
         proposed = propose(
@@ -48,6 +46,17 @@ def run_data_prior(action: cli.DataPrior) -> None:
     _write(proposed.dataset, work.path, action.out)
     say_left_out(dataset.rejected, len(dataset))
     _say_made(proposed, source, action.out)
+
+
+def _begun(action: cli.DataPrior, dataset: Dataset, config: ProposalConfig) -> RunFolder:
+    """The folder where the work lies until it is done; one in which nothing was found yet belongs to nobody."""
+    path = action.out.with_name(f"{action.out.name}.part")
+    if not (path / JOURNAL).is_file():
+        shutil.rmtree(path, ignore_errors=True)
+    work = RunFolder(path)
+    settings = {**vars(config), "class_prompts": dict(config.class_prompts), "replace": action.replace}
+    work.begin("data prior", dataset.name, {"data": action.data, "seed": action.seed, **settings})
+    return work
 
 
 def _refuse_prompts(dataset: Dataset) -> None:
@@ -79,10 +88,11 @@ def _say_made(proposed: Proposed, source: Source, out: Path) -> None:
 
     if proposed.nothing:
         names = ", ".join(proposed.nothing[:_NAMED]) + (", ..." if len(proposed.nothing) > _NAMED else "")
-        say(f"nothing found in {_images(len(proposed.nothing))}, which stay as they were: {names}")
+        say(f"nothing found in {_images(len(proposed.nothing))}, left as it was: {names}")
     if proposed.kept:
         say(f"{_images(proposed.kept)} not asked about: {_why_kept(source)}")
-    say(f"{proposed.made} priors by {source.kind} ({source.model}) in {_images(len(proposed.dataset))}: {out}")
+    made = "1 prior" if proposed.made == 1 else f"{proposed.made} priors"
+    say(f"{made} by {source.kind} ({source.model}) in {_images(len(proposed.dataset))}: {out}")
     if proposed.made:
         say(f"Look at them: wherenot data review {out} -o review.html")
 
@@ -105,12 +115,12 @@ def run_data_review(action: cli.DataReview) -> None:
         page = write_review(
             dataset, action.out, at_most=action.max_images, splits=action.splits, on_sample=lambda: bar.advance(task)
         )
-    bad: Sequence = page.bad
-    for each in bad:
+    for each in page.bad:
         console.print(f"cannot be read: {each.reason}", soft_wrap=True, markup=False, highlight=False)
     say_left_out(dataset.rejected, len(dataset))
     left = f" of {page.undecided} undecided" if page.undecided > page.shown else ""
-    console.print(f"{page.shown} priors{left}: {action.out}", soft_wrap=True, markup=False, highlight=False)
+    count = "1 prior" if page.shown == 1 else f"{page.shown} priors"
+    console.print(f"{count}{left}: {action.out}", soft_wrap=True, markup=False, highlight=False)
     console.print(
         f"Then: wherenot data convert {action.data} NEW --review review.jsonl",
         soft_wrap=True, markup=False, highlight=False,

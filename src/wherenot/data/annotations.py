@@ -80,7 +80,8 @@ def only_boxes(keys: Mapping[str, Any]) -> tuple[Box, ...]:
     """
     if any(keys.get(key) for key in ("mask_file_name", "polygons", "rle", "click")):
         return ()
-    return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in _boxes(keys.get("objects"), "objects"))
+    boxes = (map(float, box) for box in _boxes(keys.get("objects"), "objects"))
+    return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in boxes)
 
 
 def inner_path(folder: Path, name: object, key: str) -> Path:
