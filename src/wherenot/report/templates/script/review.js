@@ -14,6 +14,7 @@ const ORDERS = {
 const cards = index.samples.map((_, number) => card(number));
 let found = [];
 let current = null;
+let lastLarge = null;
 
 const seen = new IntersectionObserver((entries) => {
   for (const entry of entries.filter((each) => each.isIntersecting)) {
@@ -189,6 +190,7 @@ function openLarge() {
 }
 
 function fillLarge() {
+  lastLarge = current;
   const sample = index.samples[current];
   document.getElementById("large-picture").replaceChildren(picture(current, `${described(sample)}, outlined, large`));
   document.getElementById("large-facts").replaceChildren(...facts(sample));
@@ -236,7 +238,7 @@ document.getElementById("large-close").addEventListener("click", () => large.clo
 document.getElementById("large-previous").addEventListener("click", () => step(-1));
 document.getElementById("large-next").addEventListener("click", () => step(1));
 large.addEventListener("click", (event) => { if (event.target === large) large.close(); });
-large.addEventListener("close", () => { if (current !== null) choose(current); });
+large.addEventListener("close", () => choose(lastLarge)); // the browser puts the focus back on the one that was opened
 for (const button of document.querySelectorAll("button.download")) button.addEventListener("click", downloadDecisions);
 wanted.addEventListener("input", (event) => {
   document.body.classList.toggle("bare", !wanted.elements.outlines.checked);
