@@ -22,6 +22,9 @@ from wherenot.data.imagenet_s import read_imagenet_s as read_imagenet_s
 from wherenot.data.lists import read_lists as read_lists
 from wherenot.data.lists import write_lists as write_lists
 from wherenot.data.loading import load_dataset as load_dataset
+from wherenot.data.origins import Origin as Origin
+from wherenot.data.review import read_review as read_review
+from wherenot.data.review import with_review as with_review
 from wherenot.data.saliency_bench import read_saliency_bench as read_saliency_bench
 from wherenot.data.samples import DataError as DataError
 from wherenot.data.samples import Dataset as Dataset

@@ -368,7 +368,7 @@ def _write_sample(folder: Path, sample: Sample, classes: tuple[str, ...]) -> dic
         raise ValueError(
             f"write_folder: {sample.id!r} has a prior of {prior.shape} and an image of {image.size[::-1]}."
         )
-    line = {"file_name": name, "label": classes[sample.label], "split": sample.split}
+    line: dict[str, Any] = {"file_name": name, "label": classes[sample.label], "split": sample.split}
     write_new("write_folder", inner_path(folder, name, "write_folder: id"), image)
     if sample.group is not None:
         line["group"] = sample.group

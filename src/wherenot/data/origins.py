@@ -130,10 +130,11 @@ def _number(value: dict[str, Any], key: str, most: float = 1.0) -> float | None:
 
 
 def _boxes(value: object) -> tuple[Box, ...]:
-    rows = value if isinstance(value, list) else [None]
-    if not all(isinstance(row, list) and len(row) == 4 and all(map(_is_place, row)) for row in rows):
+    if not isinstance(value, list) or not all(isinstance(row, list) and len(row) == 4 for row in value):
         raise ValueError(f"{KEY}.boxes: not a list of boxes [x0, y0, x1, y1]")
-    return tuple((float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in rows)
+    if not all(_is_place(each) for row in value for each in row):
+        raise ValueError(f"{KEY}.boxes: not a list of boxes of numbers")
+    return tuple((float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in value)
 
 
 def _is_place(value: object) -> bool:

@@ -199,16 +199,16 @@ def _boxes_by_hand(sample: Sample) -> tuple[Box, ...]:
     """The boxes that a prior is made of; none if it is anything else."""
     if sample.boxes:
         return sample.boxes
-    from scipy.ndimage import find_objects, label
+    from skimage.measure import label, regionprops
 
     prior = sample.read_prior()
     if prior is None or prior.allowed is None or prior.allowed.all():
         return ()
-    inside = prior.allowed.numpy()
-    found = find_objects(label(inside)[0])
-    if not all(inside[each].all() for each in found):
+    found = regionprops(label(prior.allowed.numpy(), connectivity=1))
+    if not all(each.area == each.area_bbox for each in found):
         return ()
-    return tuple((float(x.start), float(y.start), float(x.stop), float(y.stop)) for y, x in found)
+    corners = ([float(edge) for edge in each.bbox] for each in found)  # rows come first
+    return tuple((x0, y0, x1, y1) for y0, x0, y1, x1 in corners)
 
 
 def _says_where(sample: Sample) -> bool:

@@ -131,21 +131,20 @@ def build_source(config: ProposalConfig, classes: Sequence[str], *, device: str 
         >>> source.model, source.threshold
         ('spectral residual', 3.0)
     """
-    model = config.model
+    name = config.model or ""
     match config.kind:
         case "saliency":
             threshold = THRESHOLD if config.threshold is None else config.threshold
             propose = partial(_by_saliency, threshold=threshold)
             return Source(kind="saliency", model="spectral residual", propose=propose, threshold=threshold)
-        case "boxes" if model is None:
+        case "boxes" if not name:
             opencv()
             return Source(kind="boxes", model="GrabCut", propose=_by_grabcut)
         case "boxes":
-            cutter = load_sam2(model, device=device)
-            return Source(kind="boxes", model=model, propose=partial(_by_cutter, cutter=cutter))
+            cutter = load_sam2(name, device=device)
+            return Source(kind="boxes", model=name, propose=partial(_by_cutter, cutter=cutter))
         case "grounding":
-            detector = load_detector(model or "", device=device)
-            return detecting(detector, config, classes, name=model or "")
+            return detecting(load_detector(name, device=device), config, classes, name=name)
         case "segment":
             return _segmenting(config, classes, device)
 

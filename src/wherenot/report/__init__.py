@@ -23,6 +23,7 @@ from wherenot.report.paper import PaperFigures as PaperFigures
 from wherenot.report.paper import paper_figures as paper_figures
 from wherenot.report.quadrants import count_quadrants as count_quadrants
 from wherenot.report.quadrants import quadrants_figure as quadrants_figure
+from wherenot.report.review import write_review as write_review
 from wherenot.report.runs import Run as Run
 from wherenot.report.runs import load_run as load_run
 from wherenot.report.stored import load_evidence as load_evidence
