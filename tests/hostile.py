@@ -40,7 +40,8 @@ def make_folder(root):
     save_lines(
         root / "train/metadata.jsonl",
         {"file_name": "a.png", "label": "cat", "mask_file_name": "masks/a.npy", "group": "g",
-         "rle": {"size": [16, 24], "counts": [3, 5, 376]}, "click": {"x": 2, "y": 3, "radius": 2}},
+         "rle": {"size": [16, 24], "counts": [3, 5, 376]}, "click": {"x": 2, "y": 3, "radius": 2},
+         "prior_from": {"kind": "boxes", "model": "m", "score": 0.5, "boxes": [[1, 2, 3.5, 4]], "accepted": True}},
         {"file_name": "b.jpg", "label": "dog", "ignore_mask_file_name": "masks/b.png", "split": "validation",
          "objects": {"bbox": [[1, 2, 12, 9]], "bbox_format": "xyxy"}, "polygons": [[0, 0, 20, 0, 3, 12]]},
     )  # fmt: skip

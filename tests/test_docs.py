@@ -190,7 +190,7 @@ def test_the_table_of_searches_is_whole():
     assert sorted(named) == sorted(SEARCHES)
 
 
-PACKAGES = ("", ".models", ".data", ".methods", ".search", ".metrics", ".report", ".gui", ".endpoint")
+PACKAGES = ("", ".models", ".data", ".methods", ".search", ".metrics", ".report", ".gui", ".endpoint", ".proposals")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -23,7 +23,7 @@ _USES = {
     "hf": "training, and classifiers from transformers",
     "mllm": "vision-language models and GUI agents",
     "timm": "classifiers from timm",
-    "opencv": "regions as the authors cut them (opencv-slico, seeds)",
+    "opencv": "regions as the authors cut them (opencv-slico, seeds); boxes cut to masks by colours (data prior)",
     "screens": "rendering click tasks (wherenot screens)",
     "cluster": "audits on a Ray cluster (--engine ray)",
     "demo": "wherenot demo, and data: decoy",

@@ -1,0 +1,64 @@
+"""How good priors without a trained model are on cutouts, whose objects are known.
+
+    python benchmarks/priors.py
+
+Overlap: intersection over union of prior and object, 0 where nothing was found. On the object: the share of the prior that
+lies on it, where something was found. Means over training images with 95 % bootstrap intervals.
+"""
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from wherenot.data import cutouts
+from wherenot.data.cutouts import cutouts_config
+from wherenot.metrics.statistics import bootstrap_interval
+from wherenot.proposals import ProposalConfig, asked_about, build_source, propose
+from wherenot.run import RunFolder
+
+SHORTCUTS = ("background", "object", "watermark", "tint")
+
+
+def told(values):
+    found = bootstrap_interval(torch.tensor(values, dtype=torch.float32), seed=0)
+    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+
+def compared(dataset, objects):
+    """Overlap of each prior with the object, and the share of it on the object."""
+    overlaps, shares = [], []
+    for sample, truth in zip(dataset.samples, objects, strict=True):
+        prior = sample.read_prior()
+        both = 0.0 if prior is None else float((prior.allowed & truth.allowed).sum())
+        overlaps.append(0.0 if prior is None else both / float((prior.allowed | truth.allowed).sum()))
+        shares += [] if prior is None else [both / float(prior.allowed.sum())]
+    return overlaps, shares
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=100)
+    options = parser.parse_args()
+    print("| shortcut | prior | found | overlap | on the object |")
+    print("|---|---|---:|---:|---:|")
+    for shortcut in SHORTCUTS:
+        config = replace(cutouts_config(shortcut), num_train=options.images)
+        objects = [sample.read_prior() for sample in cutouts(config).split("train").samples]
+        boxes = cutouts(replace(config, prior="box")).split("train")
+        bare = replace(boxes, samples=tuple(replace(s, read_prior=lambda: None) for s in boxes.samples))
+        rows = [("its box, by hand", boxes, len(boxes))]
+        for kind, dataset in (("boxes", boxes), ("saliency", bare)):
+            source = build_source(ProposalConfig(kind=kind), boxes.classes)
+            with tempfile.TemporaryDirectory() as folder:
+                proposed = propose(dataset, source, asked_about(dataset, source), RunFolder(Path(folder)))
+            rows.append((f"{kind} ({source.model})", proposed.dataset, proposed.made))
+        for name, dataset, made in rows:
+            overlaps, shares = compared(dataset, objects)
+            print(f"| {shortcut} | {name} | {made / len(objects):.2f} | {told(overlaps)} | {told(shares)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
