@@ -2,8 +2,8 @@
 
     python benchmarks/priors.py
 
-Overlap: intersection over union of prior and object, 0 where nothing was found. On the object: the share of the prior that
-lies on it, where something was found. Means over training images with 95 % bootstrap intervals.
+Overlap: intersection over union of prior and object, 0 where nothing was found. On the object: the share of the prior
+that lies on it, where something was found. Means over training images with 95 % bootstrap intervals.
 """
 
 import argparse
@@ -57,7 +57,8 @@ def main():
             rows.append((f"{kind} ({source.model})", proposed.dataset, proposed.made))
         for name, dataset, made in rows:
             overlaps, shares = compared(dataset, objects)
-            print(f"| {shortcut} | {name} | {made / len(objects):.2f} | {told(overlaps)} | {told(shares)} |", flush=True)
+            row = (shortcut, name, f"{made / len(objects):.2f}", told(overlaps), told(shares))
+            print(f"| {' | '.join(row)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def photographs():
 def models(tmp_path_factory):
     builders = {
         "owlv2": tiny_owl, "owlvit": lambda folder: tiny_owl(folder, version=1), "dino": tiny_grounding_dino,
+        "mm-dino": lambda folder: tiny_grounding_dino(folder, "MM"),
         "clipseg": tiny_clipseg, "sam2": tiny_sam2,
     }  # fmt: skip
     made = {}
@@ -42,7 +43,7 @@ def squares(boxes, size):
     return corners
 
 
-@pytest.mark.parametrize("name", ["owlv2", "owlvit", "dino"])
+@pytest.mark.parametrize("name", ["owlv2", "owlvit", "dino", "mm-dino"])
 def test_boxes_are_the_models_in_pixels_of_each_image(models, name):
     """From raw outputs: OWLv2's are shares of the square that the image was padded to, the others' of the image."""
     from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
@@ -50,7 +51,7 @@ def test_boxes_are_the_models_in_pixels_of_each_image(models, name):
     image = photographs()[0]
     processor = AutoProcessor.from_pretrained(models(name))
     model = AutoModelForZeroShotObjectDetection.from_pretrained(models(name)).eval()
-    text = "a cat." if name == "dino" else ["a cat"]
+    text = "a cat." if "dino" in name else ["a cat"]
     inputs = processor(images=image, text=text, return_tensors="pt")
     with torch.no_grad():
         raw = model(**inputs)
@@ -59,7 +60,7 @@ def test_boxes_are_the_models_in_pixels_of_each_image(models, name):
     corners = squares(raw.pred_boxes[0], (side, side) if name == "owlv2" else tuple(map(float, SIZES[0])))
     threshold = float(scores.median())
 
-    [found] = load_detector(models(name))([image], ["A cat" if name == "dino" else "a cat"], threshold)
+    [found] = load_detector(models(name))([image], ["A cat" if "dino" in name else "a cat"], threshold)
     kept = [at for at in scores.argsort(descending=True, stable=True).tolist() if scores[at] > threshold]
     limits = torch.tensor([*SIZES[0], *SIZES[0]], dtype=torch.float32)
     expected = torch.minimum(corners[kept].clamp(min=0), limits)
@@ -69,7 +70,7 @@ def test_boxes_are_the_models_in_pixels_of_each_image(models, name):
     assert len(found.boxes) > 0
 
 
-@pytest.mark.parametrize("name", ["owlv2", "owlvit", "dino"])
+@pytest.mark.parametrize("name", ["owlv2", "owlvit", "dino", "mm-dino"])
 def test_each_image_of_a_batch_is_asked_for_its_own_text(models, name):
     detect = load_detector(models(name))
     images, texts = photographs(), ["a photo of a cat", "dog"]
@@ -142,6 +143,22 @@ def test_sam2_without_settings_takes_its_own_mean(models, tmp_path):
     (tmp_path / "bare/preprocessor_config.json").unlink()
     assert load_sam2(models("sam2")).mean.flatten().tolist() == [0.5] * 3
     assert load_sam2(str(tmp_path / "bare")).mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+
+
+def test_the_hubs_sam2_is_one_for_videos(models, tmp_path):
+    """Its checkpoints say sam2_video, and are read for their part on images."""
+    import json
+    import shutil
+
+    shutil.copytree(models("sam2"), tmp_path / "video")
+    config = json.loads((tmp_path / "video/config.json").read_text())
+    (tmp_path / "video/config.json").write_text(json.dumps({**config, "model_type": "sam2_video"}))
+    boxes = [[(2.0, 3.0, 20.0, 30.0)]]
+    assert not is_clipseg(str(tmp_path / "video"))
+    [[one]], [[other]] = (
+        load_sam2(str(path))(photographs()[:1], boxes) for path in (models("sam2"), tmp_path / "video")
+    )
+    assert torch.equal(one.inside, other.inside)
 
 
 def test_what_is_no_such_model_is_named(models, tmp_path):

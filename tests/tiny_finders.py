@@ -38,12 +38,12 @@ def tiny_owl(folder, version=2):
     return folder
 
 
-def tiny_grounding_dino(folder):
-    """A Grounding DINO: a Swin, a BERT, and one layer of everything in between."""
+def tiny_grounding_dino(folder, prefix=""):
+    """A Grounding DINO, or with the prefix MM one of MMDetection: a Swin, a BERT, and one layer of all in between."""
     import transformers as hf
 
     words = hf.BertTokenizer(vocab={word: place for place, word in enumerate(WORDS)})
-    config = hf.GroundingDinoConfig(
+    config = getattr(hf, f"{prefix}GroundingDinoConfig")(
         backbone_config=hf.SwinConfig(
             image_size=64, patch_size=4, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
             out_indices=[2, 3, 4],
@@ -53,7 +53,7 @@ def tiny_grounding_dino(folder):
         encoder_attention_heads=2, decoder_attention_heads=2, num_queries=12, num_feature_levels=4, max_text_len=32,
         disable_custom_kernels=True,
     )  # fmt: skip
-    seeded(lambda: hf.GroundingDinoForObjectDetection(config)).save_pretrained(folder)
+    seeded(lambda: getattr(hf, f"{prefix}GroundingDinoForObjectDetection")(config)).save_pretrained(folder)
     processing = hf.GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96}, **MEAN_STD)
     hf.GroundingDinoProcessor(processing, words).save_pretrained(folder)
     return folder
