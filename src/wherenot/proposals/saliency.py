@@ -19,9 +19,9 @@ def spectral_residual(image: Image.Image) -> Float[np.ndarray, "H W"]:
 
     Of the image in grey at 64 pixels, with spectrum $A e^{i\phi}$ and a mean over 3 x 3 frequencies:
 
-    $$S = g * \left|\mathcal F^{-1} \exp(\log A - \overline{\log A} + i\phi)\right|^2$$
+    $$S = g * |\mathcal{F}^{-1} e^{\log A - \overline{\log A} + i\phi}|^2$$
 
-    It knows no class and has seen no other image: a coloured mark in a corner stands out as much as an object.
+    blurred by a Gaussian g. It knows no class and has seen no other image: a coloured mark in a corner stands out as much as an object.
 
     Args:
         image: Any.
