@@ -193,6 +193,14 @@ def test_grabcut_finds_an_object_of_another_colour_in_its_box():
     assert (big & theirs).sum() / (big | theirs).sum() > 0.9
 
 
+def test_grabcut_stays_in_the_box_where_a_pixel_of_the_copy_does_not():
+    image = Image.new("RGB", (1600, 1200), (60, 90, 60))
+    image.paste((200, 180, 20), (520, 320, 1080, 880))
+    cut = grab_cut(image, [(521.5, 322.0, 1078.5, 877.0)])
+    rows, columns = np.flatnonzero(cut.any(1)), np.flatnonzero(cut.any(0))
+    assert (columns[0], columns[-1] + 1, rows[0], rows[-1] + 1) == (521, 1079, 322, 877)
+
+
 def test_grabcut_gives_up_where_it_cannot_know():
     image = Image.new("RGB", (40, 30), "green")
     assert not grab_cut(image, [(0.0, 0.0, 40.0, 30.0)]).any()
@@ -308,9 +316,19 @@ def test_refined_boxes_are_remembered(tmp_path):
     assert proposed.samples[0].boxes == ()
 
 
+def test_only_the_splits_named_are_asked_about():
+    from dataclasses import replace
+
+    source, _ = fixed()
+    pets = data(sample("a"), replace(sample("b"), split="test"))
+    assert [each.id for each in asked_about(pets, source, splits=["test"])] == ["b"]
+    with pytest.raises(ValueError, match="has no split 'tset'"):
+        asked_about(pets, source, splits=["tset"])
+
+
 def test_nothing_to_ask_about_is_an_error():
     source, _ = fixed()
-    with pytest.raises(ValueError, match="every sample of pets has a prior already; with --replace"):
+    with pytest.raises(ValueError, match="every sample of pets asked about has a prior already; --replace"):
         asked_about(data(sample("a", prior=HAND)), source)
     source, _ = fixed("boxes")
     with pytest.raises(ValueError, match="no sample of pets has a prior that is boxes alone"):

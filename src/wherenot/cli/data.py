@@ -98,6 +98,8 @@ class DataPrior:
     threshold: float | None = None
     """From which score on a box, or a pixel of CLIPSeg, counts; left out, the detector's own, or 0.5. saliency: in
     means of the image's map; left out, 3."""
+    splits: tuple[str, ...] = ()
+    """Splits whose images get priors; left out, all. Pointing measured on priors of a machine is agreement with it."""
     replace: bool = False
     """Also for images that have a prior; else these are kept. boxes: needs none."""
     device: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from wherenot import cli
@@ -35,7 +36,7 @@ def run_data_prior(action: cli.DataPrior) -> None:
     dataset = readable_data(action.data, action.seed, strict=action.strict)
     _refuse_prompts(dataset)
     source = build_source(config, dataset.classes, device=action.device or own_device())
-    samples = asked_about(dataset, source, replace_priors=action.replace)
+    samples = asked_about(dataset, source, replace_priors=action.replace, splits=action.splits)
     work = _begun(action, dataset, config)
     with progress_bar() as bar:
         task = bar.add_task(f"priors by {source.kind}", total=len(samples), note="images")
@@ -45,7 +46,7 @@ def run_data_prior(action: cli.DataPrior) -> None:
         )  # fmt: skip
     _write(proposed.dataset, work.path, action.out)
     say_left_out(dataset.rejected, len(dataset))
-    _say_made(proposed, source, action.out)
+    _say_made(proposed, source, action)
 
 
 def _begun(action: cli.DataPrior, dataset: Dataset, config: ProposalConfig) -> RunFolder:
@@ -55,6 +56,7 @@ def _begun(action: cli.DataPrior, dataset: Dataset, config: ProposalConfig) -> R
         shutil.rmtree(path, ignore_errors=True)
     work = RunFolder(path)
     settings = {**vars(config), "class_prompts": dict(config.class_prompts), "replace": action.replace}
+    settings["splits"] = list(action.splits)
     work.begin("data prior", dataset.name, {"data": action.data, "seed": action.seed, **settings})
     return work
 
@@ -82,7 +84,7 @@ def _write(dataset: Dataset, work: Path, out: Path) -> None:
     shutil.rmtree(work)
 
 
-def _say_made(proposed: Proposed, source: Source, out: Path) -> None:
+def _say_made(proposed: Proposed, source: Source, action: cli.DataPrior) -> None:
     def say(line: str) -> None:
         console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
@@ -90,14 +92,16 @@ def _say_made(proposed: Proposed, source: Source, out: Path) -> None:
         names = ", ".join(proposed.nothing[:_NAMED]) + (", ..." if len(proposed.nothing) > _NAMED else "")
         say(f"nothing found in {_images(len(proposed.nothing))}, left as it was: {names}")
     if proposed.kept:
-        say(f"{_images(proposed.kept)} not asked about: {_why_kept(source)}")
+        say(f"{_images(proposed.kept)} not asked about: {_why_kept(source, action.splits)}")
     made = "1 prior" if proposed.made == 1 else f"{proposed.made} priors"
-    say(f"{made} by {source.kind} ({source.model}) in {_images(len(proposed.dataset))}: {out}")
+    say(f"{made} by {source.kind} ({source.model}) in {_images(len(proposed.dataset))}: {action.out}")
     if proposed.made:
-        say(f"Look at them: wherenot data review {out} -o review.html")
+        say(f"Look at them: wherenot data review {action.out} -o review.html")
 
 
-def _why_kept(source: Source) -> str:
+def _why_kept(source: Source, splits: Sequence[str]) -> str:
+    if splits:
+        return f"of other splits than {', '.join(splits)}, or they have a prior"
     return "their prior is no box by hand" if source.kind == "boxes" else "they have a prior"
 
 
@@ -111,7 +115,8 @@ def run_data_review(action: cli.DataReview) -> None:
 
     dataset = load_dataset(action.data, on_bad="skip")
     with progress_bar() as bar:
-        task = bar.add_task("data review", total=None, note="priors")
+        waiting = sum(sample.origin is not None and not sample.origin.accepted for sample in dataset.samples)
+        task = bar.add_task("data review", total=min(waiting, action.max_images), note="priors")
         page = write_review(
             dataset, action.out, at_most=action.max_images, splits=action.splits, on_sample=lambda: bar.advance(task)
         )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import base64
+import zlib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 import wherenot
-from wherenot import rasters
 from wherenot.data.origins import Box, Origin
 from wherenot.data.samples import Dataset, Sample
 from wherenot.priors import Prior
@@ -39,20 +43,23 @@ class Proposed:
     kept: int
 
 
-def asked_about(dataset: Dataset, source: Source, *, replace_priors: bool = False) -> tuple[Sample, ...]:
+def asked_about(
+    dataset: Dataset, source: Source, *, replace_priors: bool = False, splits: Collection[str] = ()
+) -> tuple[Sample, ...]:
     """The samples for which a source is to make a prior.
 
     Args:
         dataset: Any; every prior is read.
         source: What makes them.
         replace_priors: Also where somebody said where evidence may lie.
+        splits: Of these splits alone; none = all.
 
     Returns:
         For boxes, those whose prior is boxes alone, or a mask that consists of filled boxes, each with its `boxes`;
         else those whose prior does not say where evidence may lie.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or no such split.
 
     Example:
         >>> from wherenot.data import decoy
@@ -61,8 +68,9 @@ def asked_about(dataset: Dataset, source: Source, *, replace_priors: bool = Fals
         >>> len(asked_about(decoy(num_train=10).split("train"), source, replace_priors=True))
         10
     """
+    among = [sample for split in splits or dataset.splits for sample in dataset.split(split).samples]
     if source.kind == "boxes":
-        boxed = [(sample, _boxes_by_hand(sample)) for sample in dataset.samples if sample.origin is None]
+        boxed = [(sample, _boxes_by_hand(sample)) for sample in among if sample.origin is None]
         found = tuple(replace(sample, boxes=boxes) for sample, boxes in boxed if boxes)
         if not found:
             raise ValueError(
@@ -70,10 +78,10 @@ def asked_about(dataset: Dataset, source: Source, *, replace_priors: bool = Fals
                 "hand into masks, --from grounding finds boxes."
             )
         return found
-    found = tuple(sample for sample in dataset.samples if replace_priors or not _says_where(sample))
+    found = tuple(sample for sample in among if replace_priors or not _says_where(sample))
     if not found:
         raise ValueError(
-            f"data prior: every sample of {dataset.name} has a prior already; with --replace, those are replaced."
+            f"data prior: every sample of {dataset.name} asked about has a prior already; --replace makes new ones."
         )
     return found
 
@@ -124,7 +132,7 @@ def _joined(
     nothing: list[str] = []
     for sample in dataset.samples:
         line = journal[_key(sample)] if _key(sample) in asked else None
-        if line is not None and line["rle"] is None:
+        if line is not None and line["mask"] is None:
             nothing.append(sample.id)
         elif line is not None:
             boxes = asked[_key(sample)].boxes
@@ -137,7 +145,7 @@ def _joined(
                 boxes=boxes if source.kind == "boxes" else (),
                 wherenot=wherenot.__version__,
             )
-            read = partial(_read_proposed, sample.read_prior, line["rle"])
+            read = partial(_read_proposed, sample.read_prior, line["mask"], tuple(line["size"]))
             sample = replace(sample, read_prior=read, boxes=(), origin=origin)
         joined.append(sample)
     made = len(samples) - len(nothing)
@@ -163,7 +171,7 @@ def _made(source: Source, batch: Sequence[Sample]) -> Iterator[Proposal]:
         yield proposal if proposal.inside is None or _leaves_some(sample, proposal.inside) else Proposal()
 
 
-def _leaves_some(sample: Sample, inside: torch.Tensor) -> bool:
+def _leaves_some(sample: Sample, inside: Bool[Tensor, "H W"]) -> bool:
     try:
         _with_allowed(sample.read_prior(), inside)
     except ValueError:
@@ -182,15 +190,23 @@ def _fitting(source: Source, tasks: Sequence[Task]) -> list[Proposal]:
 
 
 def _line(sample: Sample, proposal: Proposal) -> dict[str, Any]:
-    rle = None if proposal.inside is None else rasters.encode_rle(proposal.inside)
-    return {"split": sample.split, "id": sample.id, "rle": rle, "score": proposal.score}
+    inside = proposal.inside
+    line = {"split": sample.split, "id": sample.id, "score": proposal.score}
+    return {**line, "mask": None} if inside is None else {**line, "size": [*inside.shape], "mask": _packed(inside)}
 
 
-def _read_proposed(read_prior: Callable[[], Prior | None], rle: dict[str, Any]) -> Prior:
-    return _with_allowed(read_prior(), rasters.decode_rle(rle))
+def _packed(inside: Bool[Tensor, "H W"]) -> str:
+    """A mask as text of a kilobyte or so: there may be a hundred thousand of them in memory."""
+    return base64.b64encode(zlib.compress(np.packbits(inside.numpy()).tobytes())).decode("ascii")
 
 
-def _with_allowed(before: Prior | None, inside: torch.Tensor) -> Prior:
+def _read_proposed(read_prior: Callable[[], Prior | None], mask: str, size: tuple[int, int]) -> Prior:
+    bits = np.frombuffer(zlib.decompress(base64.b64decode(mask)), dtype=np.uint8)
+    inside = np.unpackbits(bits, count=size[0] * size[1]).reshape(size).astype(bool)
+    return _with_allowed(read_prior(), torch.from_numpy(inside))
+
+
+def _with_allowed(before: Prior | None, inside: Bool[Tensor, "H W"]) -> Prior:
     """What a person forbade, or left out of the count, stays."""
     return Prior(allowed=inside) if before is None else replace(before, allowed=inside)
 

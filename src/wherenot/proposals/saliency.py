@@ -21,7 +21,8 @@ def spectral_residual(image: Image.Image) -> Float[np.ndarray, "H W"]:
 
     $$S = g * |\mathcal{F}^{-1} e^{\log A - \overline{\log A} + i\phi}|^2$$
 
-    blurred by a Gaussian g. It knows no class and has seen no other image: a coloured mark in a corner stands out as much as an object.
+    blurred by a Gaussian g. It knows no class and has seen no other image: a coloured mark in a corner stands out as
+    much as an object.
 
     Args:
         image: Any.
