@@ -164,6 +164,32 @@ def test_an_interrupted_run_goes_on_and_other_settings_do_not(photos, tmp_path, 
     assert not part.exists()
 
 
+def test_a_folder_of_somebody_else_is_left_alone(photos, tmp_path, typed):
+    own = tmp_path / "out.part"
+    own.mkdir()
+    (own / "thesis.txt").write_text("years of work")
+    command = ("data", "prior", photos, "-o", tmp_path / "out", "--from", "saliency")
+    assert "out.part, where the work is to lie, holds something else" in typed(*command, expect=1)
+    (own / "run.json").write_text(json.dumps({"command": "train", "config": {}}))
+    assert "holds a train run with another configuration" in typed(*command, expect=1)
+    assert (own / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_run_that_found_nothing_yet_does_not_bind(photos, tmp_path, typed, monkeypatch):
+    command = ("data", "prior", photos, "-o", tmp_path / "out", "--from", "saliency")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as here:
+        here.setattr(proposing, "_made", interrupted)
+        typed(*command, expect=130)
+    assert (tmp_path / "out.part/run.json").is_file()
+    (tmp_path / "out.part/notes.txt").write_text("mine")
+    typed(*command, "--threshold", "2")
+    assert [each.name for each in (tmp_path / "out.part").iterdir()] == ["notes.txt"]
+
+
 def test_bad_images_are_named_and_counted(photos, tmp_path, typed):
     (photos / "train/1.png").write_bytes((photos / "train/1.png").read_bytes()[:900])
     printed = typed("data", "prior", photos, "-o", tmp_path / "out", "--from", "saliency")

@@ -17,6 +17,9 @@ from wherenot.proposals.proposing import JOURNAL
 from wherenot.ranks import own_device
 from wherenot.run import RunFolder
 
+_ABOUT = "run.json"
+
+_COMMAND = "data prior"
 _NAMED = 5
 
 
@@ -50,14 +53,18 @@ def run_data_prior(action: cli.DataPrior) -> None:
 
 
 def _begun(action: cli.DataPrior, dataset: Dataset, config: ProposalConfig) -> RunFolder:
-    """The folder where the work lies until it is done; one in which nothing was found yet belongs to nobody."""
+    """The folder where the work lies until it is done; a run that had found nothing yet binds nobody."""
     path = action.out.with_name(f"{action.out.name}.part")
-    if not (path / JOURNAL).is_file():
-        shutil.rmtree(path, ignore_errors=True)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())) and not (path / _ABOUT).is_file():
+        raise ValueError(
+            f"data prior: {path}, where the work is to lie, holds something else; move it, or choose another --out."
+        )
     work = RunFolder(path)
+    if (work.read(_ABOUT) or {}).get("command") == _COMMAND and not (path / JOURNAL).is_file():
+        (path / _ABOUT).unlink()
     settings = {**vars(config), "class_prompts": dict(config.class_prompts), "replace": action.replace}
     settings["splits"] = list(action.splits)
-    work.begin("data prior", dataset.name, {"data": action.data, "seed": action.seed, **settings})
+    work.begin(_COMMAND, dataset.name, {"data": action.data, "seed": action.seed, **settings})
     return work
 
 
@@ -81,7 +88,10 @@ def _write(dataset: Dataset, work: Path, out: Path) -> None:
     if out.is_dir():
         out.rmdir()
     whole.rename(out)
-    shutil.rmtree(work)
+    for name in (JOURNAL, _ABOUT):
+        (work / name).unlink()
+    if not any(work.iterdir()):
+        work.rmdir()
 
 
 def _say_made(proposed: Proposed, source: Source, action: cli.DataPrior) -> None:
