@@ -34,7 +34,7 @@ def grab_cut(image: Image.Image, boxes: Sequence[tuple[float, float, float, floa
     Example:
         >>> image = Image.new("RGB", (40, 30), "green")
         >>> image.paste("red", (14, 10, 24, 20))
-        >>> grab_cut(image, [(10, 6, 28, 24)]).sum()
+        >>> grab_cut(image, [(10.0, 6.0, 28.0, 24.0)]).sum()
         np.int64(100)
 
     References:
