@@ -166,3 +166,15 @@ def test_numbers_are_packed_as_the_page_unpacks_them():
     labels = np.array([[0, 0, 300], [300, 300, 2]])
     assert runs_of(labels) == [0, 2, 300, 3, 2, 1]
     assert pack([0, 2, 300]) == "AAKsAg=="
+
+
+def test_one_figure_shows_and_paper_is_light(chromium, report):
+    for scheme, media, shown in (
+        ("light", "screen", "on-light"), ("dark", "screen", "on-dark"), ("dark", "print", "on-light"),
+    ):  # fmt: skip
+        with opened(chromium, report, color_scheme=scheme) as page:
+            page.emulate_media(media=media, color_scheme=scheme)
+            figures = page.locator(".panels img")
+            assert [each.get_attribute("class") for each in figures.all() if each.is_visible()] == [shown] * 2
+            ink = page.evaluate("getComputedStyle(document.body).color")
+            assert ink == ("rgb(232, 230, 227)" if shown == "on-dark" else "rgb(30, 34, 39)")
