@@ -59,8 +59,9 @@ def chromium():
         yield chromium
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def page(chromium, report):
+    """A page of each test's own: what one leaves open, filtered or marked is not the next one's."""
     with opened(chromium, report, viewport={"width": 1100, "height": 900}) as page:
         yield page
 
@@ -91,7 +92,7 @@ def test_quadrants_filters_order_and_search(page):
 
 
 def test_the_slider_uncovers_regions_in_order_under_every_run(page):
-    from playwright.sync_api import expect  # waits, on a busy machine
+    from playwright.sync_api import expect  # waits
 
     page.locator("button.tile").nth(1).click()
     expect(page.locator("#view-title")).to_have_text("b.png")

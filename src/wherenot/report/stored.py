@@ -92,6 +92,25 @@ def load_evidence(path: Path) -> StoredEvidence:
     )
 
 
+def load_regions(path: Path) -> StoredRegions | None:
+    """Read only how an image was cut and what its regions are worth: much less than the pictures beside that.
+
+    Args:
+        path: As for `load_evidence`.
+
+    Returns:
+        The regions; None where the audit did not keep them.
+
+    Raises:
+        ValueError: If the file is missing or unreadable; the message names it.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return _stored_regions(arrays)
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"load_regions: cannot read {path}: {error}") from error
+
+
 def _stored_regions(arrays: Mapping[str, np.ndarray]) -> StoredRegions | None:
     """Read the regions, with curves and view where the audit kept them."""
     if "labels" not in arrays or "order" not in arrays:
