@@ -14,6 +14,7 @@ from PIL import Image
 from report_runs import record, row, write_evidence, write_run
 from wherenot import cli
 from wherenot.cli import main
+from wherenot.commands.results import say_result, speaking
 from wherenot.data import Dataset, decoy, write_folder
 
 ROOT = Path(__file__).parent.parent
@@ -129,6 +130,15 @@ def test_what_fails_says_so_on_standard_error(typed, place):
     (place / "broken" / "list.txt").write_text("train.txt none.png\n")
     said = typed("data", "check", "list:broken/list.txt", "--json", expect=1)
     assert "none.png" in said.err
+
+
+def test_of_several_processes_the_first_speaks(monkeypatch, capsys):
+    for rank, said in (("0", '{"model": "m"}\n'), ("1", "")):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        with speaking(cli.Output(json=True)):
+            say_result({"model": Path("m")})
+        assert capsys.readouterr().out == said
 
 
 def test_a_process_of_its_own_is_as_quiet(place):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from wherenot.cli.output import Output
+from wherenot.ranks import process_rank
 
 
 @dataclass
@@ -69,6 +70,8 @@ def is_quiet() -> bool:
 def say_result(facts: Mapping[str, Any], brief: object = None) -> None:
     """Give a script what it asked for; nothing where a person reads, to whom the command has said it.
 
+    Of several processes on one command the first speaks.
+
     Args:
         facts: Of the result, for ``--json``: one object on a line. Paths become strings, numbers that are not finite
             null.
@@ -84,9 +87,11 @@ def say_result(facts: Mapping[str, Any], brief: object = None) -> None:
         runs/a/report.html
         >>> say_result({"report": "runs/a/report.html"})
     """
+    if _listener.results is None or process_rank()[0] != 0:
+        return
     if _listener.output.json:
         print(json.dumps(_plain(facts), allow_nan=False), file=_listener.results, flush=True)
-    elif _listener.output.quiet and brief is not None:
+    elif brief is not None:
         print(brief, file=_listener.results, flush=True)
 
 
