@@ -17,7 +17,7 @@ from wherenot.data import DataError, Dataset, read_feedback, with_feedback
 from wherenot.data.gui.writing import write_gui
 from wherenot.gui import clicks as gui_clicks
 from wherenot.gui.clicks import prepare_click
-from wherenot.gui.penalties import EvidencePenalty, first_off
+from wherenot.gui.penalties import EvidencePenalty, first_off, strongest_regions
 from wherenot.gui.violation import first_violation
 from wherenot.models import VisionLanguageModel
 from wherenot.models.tiny_vlms import tiny_vlm
@@ -83,18 +83,22 @@ def test_a_task_without_a_target_may_rely_on_all_that_is_not_marked(vlm, tmp_pat
 
 
 def test_the_papers_penalty_obeys_marks(vlm, tmp_path):
-    """All four quarters are searched; marked as fine none is off, and forbidden the last one is."""
+    """The target is the strongest quarter, so that nothing is off, until a person forbids another one."""
     penalty = EvidencePenalty(interval=1, right_above=-1.0, tokens="all", max_regions=4)
-    everything = {"boxes": [[0, 0, SIDE, SIDE]]}
-    fine = marked(quarters(), saved(tmp_path / "fine.jsonl", allowed=everything))
-    assert penalty(vlm, [prepare_click(vlm, fine, partition=Grid(2, 2))], 1).log["penalised"] == 0
-    for corner in ([HALF, HALF, SIDE, SIDE], [0, HALF, HALF, SIDE]):
-        file = saved(tmp_path / "never.jsonl", allowed=everything, forbidden={"boxes": [corner]})
-        click = prepare_click(vlm, marked(quarters(), file), partition=Grid(2, 2))
+    boxes = [(x, y, x + HALF, y + HALF) for y in (0, HALF) for x in (0, HALF)]
+    first, *others = strongest_regions(
+        vlm, prepare_click(vlm, quarters(), partition=Grid(2, 2)), search=penalty.search, max_regions=4
+    )
+    sample = quarters(box=tuple(map(float, boxes[first])))
+    assert penalty.find(vlm, [prepare_click(vlm, sample, partition=Grid(2, 2))], 1).off == []
+    for region in others:
+        file = saved(tmp_path / "never.jsonl", forbidden={"boxes": [boxes[region]]})
+        click = prepare_click(vlm, marked(sample, file), partition=Grid(2, 2))
         [off] = penalty.find(vlm, [click], 1).off
-        region = click.labels[corner[1], corner[0]]
-        hidden = off.shown[1] == click.fill
-        assert torch.equal(hidden.any(dim=0), ((click.layout == region) & (click.pixels != click.fill)).any(dim=0))
+        assert torch.equal(off.shown[1] != click.pixels, (click.layout == region) & (click.pixels != click.fill))
+    every = saved(tmp_path / "fine.jsonl", allowed={"boxes": [[0, 0, SIDE, SIDE]]})
+    other = marked(quarters(box=tuple(map(float, boxes[others[0]]))), every)
+    assert penalty.find(vlm, [prepare_click(vlm, other, partition=Grid(2, 2))], 1).off == []
 
 
 def test_methods_without_evidence_refuse_marks(tmp_path):
