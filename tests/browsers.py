@@ -10,8 +10,9 @@ needs_browser = pytest.mark.skipif(shutil.which("chromium") is None, reason="no 
 
 @contextmanager
 def launched():
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=30_000)  # 5 seconds are too few on a busy machine
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         yield chromium

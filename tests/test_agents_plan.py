@@ -134,8 +134,11 @@ def test_the_command_prints_and_does_nothing_else(tmp_path, capsys, monkeypatch)
         f"task: agent\ndata: gui:{tmp_path / 'screens'}\nmodel: {tmp_path / 'model'}\n"
         "method: {name: paper, partition: 'grid:2x2'}\noptimization: {steps: 10, batch_size: 2, accumulation: 2}\n"
     )
-    assert main(["train", "agent.yaml", "--plan", "--tflops", "0.001"]) == 0
-    said = capsys.readouterr().out
+    assert main(["train", "agent.yaml", "--plan", "--tflops", "0.001", "--json"]) == 0
+    out, said = capsys.readouterr()
+    told = json.loads(out)
+    assert told["dollars"] == pytest.approx(2.5 * (told["training_hours"] + told["validation_hours"]))
+    assert told["memory"]["without"] >= told["memory"]["checkpointing"] > 0
     for words in (
         "40 tasks, forward and backward", "16 masked screenshots", "128 looks", "4 regions", "largest batch on 24 GB",
         "what paper adds", "100% of the tasks have a target", "not measured on a GPU",

@@ -254,8 +254,11 @@ def test_the_example_is_trained_from_the_command_line(tmp_path, base, capsys, mo
         "--set.data", f"gui:{tmp_path / 'screens'}", "--set.model", base, "--set.optimization.steps", "2",
         "--set.method.share", "1", "--set.max-tokens", "4", "--out", str(tmp_path / "run"),
     )  # fmt: skip
-    assert main(["train", str(example), *changed]) == 0
-    said = capsys.readouterr().out
+    assert main(["train", str(example), *changed, "--json"]) == 0
+    out, said = capsys.readouterr()
+    told = json.loads(out)
+    assert told["model"] == str(tmp_path / "run" / "model")
+    assert told["validation"]["n"] == 4
     assert "trains " in said
     assert "model.language_model.layers.*.self_attn.q_proj (2)" in said
     assert "validation: " in said

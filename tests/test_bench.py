@@ -135,7 +135,10 @@ def test_bench_search_from_the_command_line(tmp_path, capsys, monkeypatch):
     assert json.loads(lines[0])["search"] == "exact"
     assert "| search |" in (tmp_path / "out" / "table.md").read_text()
     timing = (tmp_path / "out" / "timing.json").read_text()
-    assert main(arguments) == 0  # nothing is measured again
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == 0  # nothing is measured again
+    told = json.loads(capsys.readouterr().out)
+    assert [line["search"] for line in told["lines"]][:2] == ["exact", "fast"]
     assert (tmp_path / "out" / "timing.json").read_text() == timing
     assert main([*arguments, "--partition", "grid:2x2"]) == 1
     assert "another configuration" in capsys.readouterr().err
@@ -180,5 +183,6 @@ def test_answers_are_measured_against_the_authors_way(tmp_path, capsys):
     assert int(rows["8 questions together"][2]) <= int(rows["8 questions, one by one"][2]) / 3
     before = (out / "ways.jsonl").read_text()
     capsys.readouterr()
-    assert main(command) == 0
+    assert main([*command, "--quiet"]) == 0
+    assert capsys.readouterr() == (f"{out / 'table.md'}\n", "")
     assert (out / "ways.jsonl").read_text() == before, "nothing is measured twice"

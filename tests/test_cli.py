@@ -80,7 +80,18 @@ def trained(place):
 def test_version_and_help(typed):
     assert wherenot("--version", cwd=None).startswith("wherenot 0.1.0")
     overview = typed("--help")
-    for command in ("demo", "explain", "audit", "train", "compare", "figures", "export", "reproduce", "advise"):
+    for command in (
+        "demo",
+        "explain",
+        "audit",
+        "train",
+        "compare",
+        "report",
+        "figures",
+        "export",
+        "reproduce",
+        "advise",
+    ):
         assert command in overview
         page = typed(command, "--help")
         assert f"wherenot {command} " in page.replace("\n", " ")

@@ -1,5 +1,6 @@
 """Cutouts: who is in which split, what the cue does, what annotators draw; on made-up objects and photographs."""
 
+import json
 from dataclasses import replace
 from itertools import combinations
 
@@ -287,8 +288,10 @@ def test_made_by_the_command_line(config, tmp_path, capsys):
     }
     asked = ["data", "make", "cutouts", str(tmp_path / "made")]
     asked += [str(word) for name, values in options.items() for word in (name, *values)]
-    assert main(asked) == 0
-    assert "21 images, 0 left out" in capsys.readouterr().out
+    assert main([*asked, "--json"]) == 0
+    out, said = capsys.readouterr()
+    assert json.loads(out)["images"] == 21
+    assert "21 images, 0 left out" in said
     made = read_folder(tmp_path / "made")
     assert made.classes == NAMES
     assert sum(sample.read_prior() is not None for sample in made.split("train").samples) == 3

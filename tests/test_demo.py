@@ -1,6 +1,9 @@
+import json
 from functools import partial
 
 import wherenot.demo
+from wherenot.cli import Output
+from wherenot.commands.results import speaking
 from wherenot.data import decoy
 
 
@@ -16,7 +19,10 @@ def test_the_demo_in_small(tmp_path, monkeypatch, capsys):
     assert "log" in page
     printed = " ".join(capsys.readouterr().out.split())
     assert "report:" in printed
-    again = wherenot.demo.run_demo(tmp_path / "demo", seed=0)
+    with speaking(Output(json=True)):
+        again = wherenot.demo.run_demo(tmp_path / "demo", seed=0)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["report"], set(told["metrics"])) == (str(report), {"finetune", "log"})
     assert again.read_text() == page  # nothing was done twice
     other = wherenot.demo.run_demo(tmp_path / "twin", seed=0)
     for name in ("audit-finetune", "audit-log"):

@@ -156,8 +156,9 @@ def command(folder, *options):
 
 def test_the_command_line_explains_an_answer(folder, tmp_path, capsys):
     options = ("--answer", "a hen", "--boxes", str(folder / "boxes.json"), "--search", "fast", "--max-regions", "3")
-    assert command(folder, *options, "--out", str(tmp_path)) == 0
-    said = capsys.readouterr().out
+    assert command(folder, *options, "--out", str(tmp_path), "--json") == 0
+    out, said = capsys.readouterr()
+    assert json.loads(out)["says"] == "a hen"
     assert "'a hen' - the image decides" in said
     assert str(tmp_path / "shot.png") in said
     with Image.open(tmp_path / "shot.png") as picture:

@@ -1,5 +1,6 @@
 """Reports and figures on audits of agents: clicks, elements, words and faults on the page, figures from run folders."""
 
+import json
 import re
 from dataclasses import replace
 from functools import partial
@@ -7,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from browsers import launched, needs_browser, opened
 from record_files import records_of, tables
 from report_runs import record, row, write_evidence, write_run
 from test_audit_agents import SeeingReader, audited
@@ -16,8 +18,8 @@ from wherenot import explain_generation as explaining
 from wherenot.data import UiElement
 from wherenot.gui import FAULTS
 from wherenot.gui import clicks as gui_clicks
-from wherenot.report import clicks_figure, failures_figure, load_run, thinking_figure
-from wherenot.report.spoken import Word, read_words
+from wherenot.report import clicks_figure, failures_figure, load_run, thinking_figure, write_report
+from wherenot.report.spoken import Word, read_curves, read_words
 from wherenot.report.stored import load_evidence
 from wherenot.report.tiles import SCREEN_PX, boxes_path, draw_tile
 from wherenot.report.wording import base_metric, group_of, is_detail, is_share, kind_of, meaning, number
@@ -25,6 +27,7 @@ from wherenot.summary import metric_rows
 
 GOOD, POOR = '{"thought":"left","POINT":[250,250]}', '{"thought":"left","POINT":[750,250]}'
 EVIL = "<script>alert(1)</script>"
+NAMED = "Mail <b>"
 
 
 def silent(seen):
@@ -35,7 +38,7 @@ def silent(seen):
 def runs(tmp_path_factory):
     """Two agents on four screens: one always clicks, the other does not on two of them."""
     root = tmp_path_factory.mktemp("runs")
-    boxes = [UiElement(box=(1.0, 2.0, 31.0, 42.0))]
+    boxes = [UiElement(box=(1.0, 2.0, 31.0, 42.0), text=NAMED)]
     samples = [
         task(str(seen), read_image=partial(showing, seen), elements=partial(tuple, boxes), group="home")
         for seen in (1, 2, 3, 4)
@@ -209,3 +212,67 @@ class TestWording:
         assert number("click_success_given_pointing_touch", 0.5) == "50.0%"
         assert number("click_distance_px_given_pointing_touch", 7.114) == "7.1"
         assert number("reliance [home]", 0.25) == "0.250"
+
+
+@pytest.fixture(scope="module")
+def view(runs, tmp_path_factory):
+    """The first task's, open in a browser."""
+    report = write_report(list(runs[:1]), tmp_path_factory.mktemp("view") / "report.html")
+    with launched() as chromium, opened(chromium, report) as tab:
+        tab.locator("button.tile").first.click()
+        yield tab
+
+
+@needs_browser
+class TestView:
+    """A task opened in a browser."""
+
+    def test_words_gain_what_the_slider_shows(self, view):
+        """Every word but the thought's needs the target, the first quarter; the rest of this screen is black."""
+        words = view.locator("#view .spoken .word")
+        assert "".join(view.locator("#view .spoken > span").all_inner_texts()) == GOOD
+        gains = "words => words.map((each) => Number(each.style.getPropertyValue('--fall')))"
+        needs = words.evaluate_all("words => words.map((each) => each.classList.contains('needs'))")
+        assert any(needs)
+        view.keyboard.press("ArrowLeft")  # nothing is shown
+        assert set(words.evaluate_all(gains)) == {0.0}
+        for _ in range(4):
+            view.keyboard.press("ArrowRight")
+        assert words.evaluate_all(gains) == [0.6 if need else 0.0 for need in needs]
+        view.locator("#rest").check()
+        assert set(words.evaluate_all(gains)) == {0.0}  # all are hidden
+        view.locator("#rest").uncheck()
+        assert "90% with the whole image, 30% with nothing of it" in words.first.get_attribute("title")
+
+    def test_elements_are_outlined_listed_and_marked(self, view):
+        assert view.locator("#view .stages .line.element").get_attribute("d") == "M1 2H31V42H1Z"
+        assert view.locator("#tiles .line.element").count() == 0
+        listed = view.locator("#view details.elements")
+        listed.locator("summary").click()
+        [button] = listed.locator("button").all()
+        assert button.inner_text().split() == ["100%", *NAMED.split(), "on", "prior"]
+        button.hover()
+        assert view.locator("#view .pointed").get_attribute("d") == "M1 2H31V42H1Z"
+        button.click()
+        with view.expect_download() as download:
+            view.locator("#view button.download").click()
+        line = json.loads(download.value.path().read_text())
+        assert line["forbidden"]["boxes"] == [[1, 2, 31, 42]]
+        assert (line["width"], line["height"]) == (SIDE, SIDE)
+        button.click()  # takes the mark away
+        assert view.locator("#view button.download").is_disabled()
+
+
+def test_elements_keep_their_names(runs):
+    stored = load_evidence(runs[0] / "evidence" / "000000.npz")
+    assert stored.element_names == (NAMED,)
+    assert stored.elements.tolist() == [[1.0, 2.0, 31.0, 42.0]]
+
+
+def test_curves_of_words_belong_to_the_pictures_order(runs):
+    file = runs[0] / "evidence" / "000000.npz"
+    curves = read_curves(file, 4)
+    assert len(curves.shown) == len(curves.rest) == 5 * len(curves.chosen)
+    assert set(curves.shown[: len(curves.chosen)]) == {30}
+    assert curves.rest[-len(curves.chosen) :] == curves.shown[: len(curves.chosen)]
+    assert read_curves(file, 3) is None

@@ -59,8 +59,9 @@ def chromium():
         yield chromium
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def page(chromium, report):
+    """A page of each test's own: what one leaves open, filtered or marked is not the next one's."""
     with opened(chromium, report, viewport={"width": 1100, "height": 900}) as page:
         yield page
 
@@ -91,7 +92,7 @@ def test_quadrants_filters_order_and_search(page):
 
 
 def test_the_slider_uncovers_regions_in_order_under_every_run(page):
-    from playwright.sync_api import expect  # waits, on a busy machine
+    from playwright.sync_api import expect  # waits
 
     page.locator("button.tile").nth(1).click()
     expect(page.locator("#view-title")).to_have_text("b.png")
@@ -166,3 +167,15 @@ def test_numbers_are_packed_as_the_page_unpacks_them():
     labels = np.array([[0, 0, 300], [300, 300, 2]])
     assert runs_of(labels) == [0, 2, 300, 3, 2, 1]
     assert pack([0, 2, 300]) == "AAKsAg=="
+
+
+def test_one_figure_shows_and_paper_is_light(chromium, report):
+    for scheme, media, shown in (
+        ("light", "screen", "on-light"), ("dark", "screen", "on-dark"), ("dark", "print", "on-light"),
+    ):  # fmt: skip
+        with opened(chromium, report, color_scheme=scheme) as page:
+            page.emulate_media(media=media, color_scheme=scheme)
+            figures = page.locator(".panels img")
+            assert [each.get_attribute("class") for each in figures.all() if each.is_visible()] == [shown] * 2
+            ink = page.evaluate("getComputedStyle(document.body).color")
+            assert ink == ("rgb(232, 230, 227)" if shown == "on-dark" else "rgb(30, 34, 39)")

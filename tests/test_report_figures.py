@@ -30,6 +30,7 @@ from wherenot.report import (
 from wherenot.report.columns import group_runs
 from wherenot.report.mean_curves import AREAS
 from wherenot.report.quadrants import Quadrants
+from wherenot.report.stored import load_evidence, load_regions
 from wherenot.report.style import COLUMN_IN, PRINT_DPI
 
 POINTING = "pointing_coverage@0.2"
@@ -287,3 +288,12 @@ def test_saved_files_hold_their_fonts_and_change_no_setting(tmp_path):
     assert b"/FontFile2" in first
     assert b"/Type3" not in first
     assert save_figure(quadrants_figure([one]), tmp_path / "again")[0].read_bytes() == first
+
+
+def test_regions_are_read_without_the_pictures_beside_them(tmp_path):
+    file = write_evidence(tmp_path / "a.npz")
+    alone, beside = load_regions(file), load_evidence(file).regions
+    for name in ("labels", "order", "insertion", "deletion"):
+        np.testing.assert_array_equal(getattr(alone, name), getattr(beside, name))
+    with pytest.raises(ValueError, match=r"load_regions: cannot read .*none\.npz"):
+        load_regions(tmp_path / "none.npz")

@@ -133,8 +133,11 @@ def test_a_failed_trial_is_named_and_missing_in_the_table(place, typed, monkeypa
 
 def test_the_plan_runs_nothing(place, typed):
     printed = typed(
-        "reproduce", "table1", *ALIGNED, "--out", "planned", "--plan", "--dollars-per-hour", "4", "--grid", "1", "3"
-    )
+        "reproduce", "table1", *ALIGNED, "--out", "planned", "--plan", "--dollars-per-hour", "4", "--grid", "1", "3",
+        "--json",
+    )  # fmt: skip
+    told = json.loads(printed.splitlines()[0])
+    assert sum(line["trials"] for line in told["rows"]) == 18
     assert not (place / "planned").exists()
     assert "18 trials to run" in printed  # 5 methods x 2 seeds, and 4 x 2 weights
     assert "price: $4 an hour" in printed

@@ -1,5 +1,6 @@
 """Rendered screens, each test with a browser of its own; apart, since a process can hold one at a time."""
 
+import json
 import shutil
 from collections import Counter
 
@@ -15,7 +16,8 @@ from wherenot.models import load_vlm
 def test_the_command_line_writes_tasks_that_are_read_back(tmp_path, capsys):
     told = ["screens", "render", str(tmp_path / "out"), "--num-train", "5", "--num-validation", "1", "--num-test", "2"]
     told += ["--width", "180", "--tasks-per-screen", "2", "--coordinate-step", "20", "--rho", "1"]
-    assert main(told) == 0
+    assert main([*told, "--quiet"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out'}\n"
     data = load_dataset(f"gui:{tmp_path / 'out'}")
     assert Counter(sample.split for sample in data.samples) == {
         "train": 5, "validation": 1, "test_habitual": 2, "test_shuffled": 2, "test_moved": 2, "test_distractor": 2,
@@ -38,8 +40,8 @@ def test_the_command_line_writes_tasks_that_are_read_back(tmp_path, capsys):
 def test_the_command_line_makes_an_agent(tmp_path, capsys):
     out = tmp_path / "agent"
     few = ["--agent.screens", "4", "--agent.seeing-steps", "2", "--agent.answering-steps", "2"]
-    assert main(["screens", "agent", str(out), *few]) == 0
-    assert str(out) in capsys.readouterr().out
+    assert main(["screens", "agent", str(out), *few, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"model": str(out)}
     vlm = load_vlm(out)
     sample = load_dataset("screens").samples[0]
     encoding = vlm.encode(sample.read_image(), sample.prompt)

@@ -244,7 +244,7 @@ class AnswerAuditor:
             for name, each in explained.items():
                 each.save(picture.with_name(f"{picture.stem}-{name or 'answer'}"))
             elements = sample.elements() if isinstance(sample, GuiSample) else ()
-            save_picture(picture, np.asarray(image), found.evidence, prior, elements=[each.box for each in elements])
+            save_picture(picture, np.asarray(image), found.evidence, prior, elements=elements)
         return record
 
     def _judged(self, sample: ImageTextSample, said: str, image: Image.Image) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from wherenot.data import DataError, Dataset, Sample, read_feedback, with_feedback
+from wherenot.data import DataError, Dataset, Sample, UiElement, read_feedback, with_feedback
 from wherenot.data.samples import printable
 from wherenot.evidence import Evidence
 from wherenot.metrics import (
@@ -36,6 +36,8 @@ from wherenot.rejected import write_rejected
 from wherenot.run import RunFolder, read_warnings
 from wherenot.search import parse_search
 from wherenot.summary import metric_rows
+
+_NAME = 60  # letters of what an element says that are kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,10 +340,10 @@ def save_picture(
     evidence: Evidence,
     prior: Prior | None,
     *,
-    elements: Sequence[tuple[float, float, float, float]] = (),
+    elements: Sequence[UiElement] = (),
     view: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
 ) -> None:
-    """Keep what a report needs to draw one image, in one piece; of a screenshot the boxes of its elements, too.
+    """Keep what a report needs to draw one image, in one piece; of a screenshot its elements, too.
 
     The curves start with nothing (insertion) and with everything (deletion) shown. `view` is the part of the original
     image that the pixels show, ``(x0, y0, x1, y1)`` in fractions of its width and height.
@@ -364,7 +366,8 @@ def save_picture(
             allowed=allowed,
             forbidden=forbidden,
             has_prior=np.array(prior is not None),
-            elements=np.array(elements, dtype=np.float32).reshape(-1, 4),
+            elements=np.array([each.box for each in elements], dtype=np.float32).reshape(-1, 4),
+            element_names=np.array([printable(each.text or each.role or "") for each in elements], dtype=f"U{_NAME}"),
         )
     partial.replace(path)
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from wherenot.commands.audit import audit_with_bar
 from wherenot.commands.explain import explain_photograph, sentence
 from wherenot.commands.printing import console
+from wherenot.commands.results import say_result
 from wherenot.data import load_dataset
 from wherenot.experiments.decoy import AUDIT, decoy_config
 from wherenot.models import load_classifier
@@ -76,6 +77,7 @@ def conclude(
     report = write_report(audits, folder.path / "report.html")
     console.print(table(runs))
     console.print(f"[bold]report:[/bold] {report.resolve()}", soft_wrap=True)
+    say_result({"report": report, "runs": audits, "metrics": {run.name: run.metrics for run in runs}}, report)
     console.print(f"[dim]{time.perf_counter() - started:.0f} seconds; everything is in {folder.path.resolve()}[/dim]")
     return report
 

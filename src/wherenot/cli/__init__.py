@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,22 +16,23 @@ import tyro
 from tyro.conf import OmitSubcommandPrefixes, subcommand
 
 import wherenot
-from wherenot.cli.audit import Advise, Audit, Compare
+from wherenot.cli.audit import Advise, Audit, Compare, Report
 from wherenot.cli.bench import Bench, BenchMllm, BenchSearch
 from wherenot.cli.data import Data, DataCheck, DataConvert, DataMake, DataPreview, DataPrior, DataReview, DataSplit
 from wherenot.cli.doctor import Doctor
 from wherenot.cli.explain import Demo, Explain
 from wherenot.cli.export import Export
 from wherenot.cli.figures import Figures
+from wherenot.cli.output import Command, Output
 from wherenot.cli.screens import Screens
 from wherenot.cli.train import Reproduce, Train, TrainAgent
 from wherenot.experiments.recipes import RECIPES
 from wherenot.train.agents.config import AgentTrainConfig, read_any_config
 
 __all__ = [
-    "Advise", "Audit", "Bench", "BenchMllm", "BenchSearch", "Compare", "Data", "DataCheck", "DataConvert", "DataMake",
-    "DataPreview", "DataPrior", "DataReview", "DataSplit",
-    "Demo", "Doctor", "Explain", "Export", "Figures", "Reproduce", "Screens", "Train", "TrainAgent", "main",
+    "Advise", "Audit", "Bench", "BenchMllm", "BenchSearch", "Command", "Compare", "Data", "DataCheck", "DataConvert",
+    "DataMake", "DataPreview", "DataPrior", "DataReview", "DataSplit", "Demo", "Doctor", "Explain", "Export",
+    "Figures", "Output", "Report", "Reproduce", "Screens", "Train", "TrainAgent", "main",
 ]  # fmt: skip
 
 _HINT = "wherenot COMMAND --help explains a command; wherenot --version prints the version."
@@ -43,26 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"wherenot {wherenot.__version__}")
         return 0
     try:
-        command = tyro.cli(
-            OmitSubcommandPrefixes[
-                Annotated[Demo, subcommand("demo")]
-                | Annotated[Explain, subcommand("explain")]
-                | Annotated[Audit, subcommand("audit")]
-                | _train_subcommand(arguments)
-                | Annotated[Compare, subcommand("compare")]
-                | Annotated[Figures, subcommand("figures")]
-                | Annotated[Export, subcommand("export")]
-                | Annotated[Bench, subcommand("bench")]
-                | Annotated[Data, subcommand("data")]
-                | Annotated[Screens, subcommand("screens")]
-                | Annotated[Reproduce, subcommand("reproduce")]
-                | Annotated[Advise, subcommand("advise")]
-                | Annotated[Doctor, subcommand("doctor")]
-            ],
-            prog="wherenot",
-            description=f"{wherenot.__doc__}\n\n{_HINT}",
-            args=arguments,
-        )
+        with _tidy_completion(arguments):
+            command = _parsed(arguments)
         from wherenot import commands
 
         with _ending_on_sigterm():
@@ -78,6 +62,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(map(printable, f"wherenot: {error}".split("\n"))), file=sys.stderr)
         return 1
     return 0
+
+
+def _parsed(arguments: list[str]) -> Any:
+    return tyro.cli(
+        OmitSubcommandPrefixes[
+            Annotated[Demo, subcommand("demo")]
+            | Annotated[Explain, subcommand("explain")]
+            | Annotated[Audit, subcommand("audit")]
+            | _train_subcommand(arguments)
+            | Annotated[Compare, subcommand("compare")]
+            | Annotated[Report, subcommand("report")]
+            | Annotated[Figures, subcommand("figures")]
+            | Annotated[Export, subcommand("export")]
+            | Annotated[Bench, subcommand("bench")]
+            | Annotated[Data, subcommand("data")]
+            | Annotated[Screens, subcommand("screens")]
+            | Annotated[Reproduce, subcommand("reproduce")]
+            | Annotated[Advise, subcommand("advise")]
+            | Annotated[Doctor, subcommand("doctor")]
+        ],
+        prog="wherenot",
+        description=f"{wherenot.__doc__}\n\n{_HINT}",
+        args=arguments,
+    )
+
+
+@contextmanager
+def _tidy_completion(arguments: list[str]) -> Iterator[None]:
+    """Let the script for a shell have each description on one line: bash offers the second as something to type."""
+    if not any(each.startswith("--tyro-print-completion") for each in arguments):
+        yield
+        return
+    script = io.StringIO()
+    try:
+        with redirect_stdout(script):
+            yield
+    finally:
+        for line in script.getvalue().splitlines():
+            print(line.replace("\\n", " ") if line.startswith("COMPLETION_SPEC = ") else line)
 
 
 class _Terminated(KeyboardInterrupt):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
+from wherenot.cli.output import Command
 from wherenot.gui.codecs import CodecName
 from wherenot.gui.coordinates import ConventionName
 from wherenot.masking import FillName
@@ -15,7 +16,7 @@ from wherenot.search import SearchName
 
 
 @dataclass(frozen=True, kw_only=True)
-class Audit:
+class Audit(Command):
     """Run attribution over a data set, compare the evidence with the priors, and write a report.
 
     Goes on where it stopped when called again with the same settings.
@@ -87,7 +88,7 @@ class Audit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare:
+class Compare(Command):
     """Compare audits: every metric, side by side, with paired differences from the first and 95 % intervals.
 
     Try:
@@ -102,7 +103,22 @@ class Compare:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Advise:
+class Report(Command):
+    """Write the report of finished audits again; nothing is audited.
+
+    Try:
+      wherenot report runs/audit-log
+      wherenot report runs/audit-finetune runs/audit-log -o both.html
+    """
+
+    runs: Positional[tuple[Path, ...]]
+    """Run folders of audits; the first is what the others are compared with."""
+    out: Annotated[Path | None, arg(aliases=("-o",))] = None
+    """The page; left out, report.html in the run folder. Several runs need one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advise(Command):
     """Say which method to try on a model, and when alignment will not help, from audits of it.
 
     Try:

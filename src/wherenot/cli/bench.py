@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 
 from tyro.conf import subcommand
 
+from wherenot.cli.output import Command
 from wherenot.masking import FillName
 from wherenot.search import SearchName
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchSearch:
+class BenchSearch(Command):
     """Measure the searches: forwards, quality against the plain loop, and time.
 
     Goes on where it stopped when called again with the same settings.
@@ -46,7 +47,7 @@ class BenchSearch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchMllm:
+class BenchMllm(Command):
     """Measure how answers of a vision-language model are explained, against the authors' way: time and memory.
 
     The model is a Qwen2.5-VL of the given size with random weights. Goes on where it stopped when called again with

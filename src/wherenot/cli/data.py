@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
+from wherenot.cli.output import Command
 from wherenot.data.cutouts import CutoutsConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataCheck:
+class DataCheck(Command):
     """Look a data set over: read every image and prior, count them, and name what is bad.
 
     Fails if a sample is bad or an image is in several splits; ten are shown, --out keeps the whole list.
@@ -33,7 +34,7 @@ class DataCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConvert:
+class DataConvert(Command):
     """Convert a data set to the native format: a folder with PNGs, metadata.jsonl and dataset.json; or to COCO.
 
     Tasks on screenshots become a folder with PNGs and tasks.json, which gui:FOLDER reads.
@@ -62,7 +63,7 @@ class DataConvert:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataPrior:
+class DataPrior(Command):
     """Make priors for images that have none, and write it all in the native format.
 
     grounding: boxes of a zero-shot detector that is told the class. segment: what CLIPSeg thinks shows the class, or
@@ -113,7 +114,7 @@ class DataPrior:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataReview:
+class DataReview(Command):
     """Make a page on which a person accepts or rejects the priors of data prior; data convert --review applies it.
 
     One file, which needs no network. Decisions stay in the browser until they are downloaded as review.jsonl. What was
@@ -135,7 +136,7 @@ class DataReview:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataPreview:
+class DataPreview(Command):
     """Draw a contact sheet: samples of every split with their priors, classes and instructions.
 
     Blue outlines say where evidence may lie, dashed pink ones where it may not; a star is where to click. What cannot
@@ -162,7 +163,7 @@ class DataPreview:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSplit:
+class DataSplit(Command):
     """Cut a validation part off the training samples, and write it all in the native format.
 
     Evenly over classes and groups; images with the same pixels, and tasks on the same screenshot, are never parted.
@@ -191,7 +192,7 @@ class DataSplit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataMake:
+class DataMake(Command):
     """Make a benchmark whose shortcut is known: objects cut out of photographs, on other photographs.
 
     Objects and photographs come from folders of yours, or from packages of Debian (docs/data.md):

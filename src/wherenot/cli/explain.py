@@ -8,13 +8,14 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from wherenot.cli.output import Command
 from wherenot.endpoint.config import EndpointConfig
 from wherenot.masking import FillName
 from wherenot.search import SearchName
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo:
+class Demo(Command):
     """See it work: a photograph explained, and a model cured of looking at the wrong thing.
 
     Explains an ImageNet classifier on two photographs, trains a small network five ways on digits that carry a telltale
@@ -37,7 +38,7 @@ class Demo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explain:
+class Explain(Command):
     """Which regions of an image carry the decision, or the answer?
 
     Writes a picture (PNG), the numbers (JSON) and the regions (NPZ) per image. With --prompt the model is a

@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from wherenot.cli.output import Command
+
 
 @dataclass(frozen=True, kw_only=True)
-class Export:
+class Export(Command):
     """Hand an audit's evidence to other tools: FiftyOne and all that read COCO, or Quantus and NumPy.
 
     coco: images, prior.json, evidence.json with the strongest regions, and maps as grey pictures. arrays: one .npz with

@@ -8,9 +8,11 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from wherenot.cli.output import Command
+
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class Figures(Command):
     """Draw figures for papers from run folders, as PDF and PNG; nothing is run again.
 
     Audits: samples under every model (evidence), right or wrong and on or off the prior (quadrants), insertion and

@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from wherenot.cli.output import Command
 from wherenot.gui.agent.recipe import AgentRecipe
 from wherenot.gui.screens.config import ScreensConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Screens:
+class Screens(Command):
     """Render click tasks on phone screens, with a shortcut: where things usually are; or make an agent that does them.
 
     Needs Playwright (pip install "wherenot[screens]") and a Chromium: playwright install chromium, or apt install

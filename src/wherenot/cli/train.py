@@ -8,12 +8,13 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from wherenot.cli.output import Command
 from wherenot.train.agents.config import AgentMethodName, AgentTrainConfig
 from wherenot.train.config import MethodName, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
+class Train(Command):
     """Train a classifier, plainly or with a method that keeps its evidence on the prior.
 
     The configuration is a YAML file; every value in it can be changed with --set. Goes on from the last whole epoch
@@ -41,7 +42,7 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainAgent:
+class TrainAgent(Command):
     """Fine-tune a GUI agent, plainly or with a method that keeps its evidence on the target.
 
     The configuration is a YAML file with task: agent in it; every value in it can be changed with --set. Goes on from
@@ -51,6 +52,7 @@ class TrainAgent:
       wherenot train agent.yaml --plan
       wherenot train agent.yaml
       wherenot train agent.yaml --set.method.name sft --set.seed 1 --out runs/sft-1
+      wherenot train agent.yaml --set.method.name paper --feedback feedback.jsonl
       accelerate launch -m wherenot train agent.yaml
     """
 
@@ -58,6 +60,8 @@ class TrainAgent:
     """YAML file with the configuration; it comes right after the command."""
     set: AgentTrainConfig = field(default_factory=AgentTrainConfig)
     """Changes to the configuration."""
+    feedback: Path | None = None
+    """Marks made in a report on training tasks (docs/report.md): what evidence must not lie on, and what it may."""
     strict: bool = False
     """Stop at a sample that cannot be used; else training goes on without it, and names it in rejected.jsonl. Every
     image is read once before the first step."""
@@ -72,7 +76,7 @@ class TrainAgent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reproduce:
+class Reproduce(Command):
     """Reproduce a table or figure of the paper, on its data or on yours.
 
     Trains and audits every method on every data set, model and seed, and writes table.csv, .md, .tex and .html, the

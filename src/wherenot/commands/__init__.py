@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from wherenot import cli
+from wherenot.commands.results import speaking
 
 
-def run(command: object) -> None:
-    """Run a parsed command; what it needs is imported when it runs."""
+def run(command: cli.Command | cli.Data | cli.Bench) -> None:
+    """Run a parsed command, as loud as it says; what it needs is imported when it runs."""
+    with speaking((command.action if isinstance(command, cli.Data | cli.Bench) else command).output):
+        _run(command)
+
+
+def _run(command: object) -> None:
     match command:
         case cli.Demo(gui=True):
             from wherenot.demo_gui import run_demo_gui
@@ -36,6 +42,10 @@ def run(command: object) -> None:
             from wherenot.commands.audit import run_compare
 
             run_compare(command.runs, command.out)
+        case cli.Report():
+            from wherenot.commands.audit import run_report
+
+            run_report(command)
         case cli.Figures():
             from wherenot.commands.figures import run_figures
 

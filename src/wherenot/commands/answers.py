@@ -11,8 +11,9 @@ from jaxtyping import Int
 from PIL import Image
 
 from wherenot import cli
-from wherenot.commands.explain import picture_name
+from wherenot.commands.explain import numbers, picture_name
 from wherenot.commands.printing import console
+from wherenot.commands.results import say_result
 from wherenot.endpoint import explain_endpoint
 from wherenot.explain_generation import explain_generation
 from wherenot.frames import film_labels, film_strip, read_frames
@@ -40,6 +41,8 @@ def run_explain_answers(command: cli.Explain) -> None:
         found = explain_answer(vlm, path, out, command)
         console.print(f"{path}: {found.sentence()} ({found.evidence.forwards} forwards)", soft_wrap=True, markup=False)
         console.print(f"  picture: {out}.png", soft_wrap=True, markup=False)
+        facts = {"says": found.answer, "explained": found.targets, "order": found.evidence.order.tolist()}
+        say_result({"image": path, "picture": f"{out}.png", **facts, **numbers(found.evidence)}, f"{out}.png")
 
 
 def explain_answer(vlm: VisionLanguageModel | None, path: Path, out: Path, command: cli.Explain) -> GenerationEvidence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,15 @@ from typing import Any
 from wherenot import cli
 from wherenot.audit import AuditConfig, ClassifierAuditor, audit
 from wherenot.auditing import Auditor, Engine, Here
-from wherenot.commands.printing import console, readable_data, say_failed, say_left_out, say_unknown_marks
+from wherenot.commands.printing import (
+    console,
+    readable_data,
+    say_failed,
+    say_left_out,
+    say_unknown_marks,
+    unknown_marks,
+)
+from wherenot.commands.results import say_result
 from wherenot.data import Dataset, ImageTextSample, load_dataset
 from wherenot.models import Classifier, load_classifier, load_vlm
 from wherenot.progress import progress_bar
@@ -64,9 +72,13 @@ def run_audit(command: cli.Audit) -> None:
     run = load_run(out)
     console.print(comparison_table(comparison_rows([run])))
     say_left_out(dataset.rejected, len(dataset), out / REJECTED)
-    say_failed([(record.id, record.error) for record in run.records if record.error is not None], out / REJECTED)
+    failed = [(record.id, record.error) for record in run.records if record.error is not None]
+    say_failed(failed, out / REJECTED)
     say_unknown_marks(out, command.feedback)
     console.print(f"report: {report}", soft_wrap=True)
+    facts = {"name": run.name, "run": out, "report": report, "images": len(run.records), "metrics": run.metrics}
+    faults = {"left_out": [each.id for each in dataset.rejected if each.faulty], "failed": [id for id, _ in failed]}
+    say_result({**facts, **faults, "unknown_marks": unknown_marks(out, command.feedback)}, report)
 
 
 def _refuse_what_is_for_answers(command: cli.Audit) -> None:
@@ -134,13 +146,30 @@ def run_compare(paths: tuple[Path, ...], out: Path) -> None:
     folder.write("comparison.json", {"runs": [str(path.absolute()) for path in paths]})
     report = write_report(list(paths), folder.path / "report.html")
     console.print(comparison_table(rows))
-    console.print(f"table: {folder.path / 'comparison.md'}\nreport: {report}", soft_wrap=True)
+    table = folder.path / "comparison.md"
+    console.print(f"table: {table}\nreport: {report}", soft_wrap=True)
+    compared = [{**asdict(row), "verdict": row.verdict} for row in rows]
+    say_result({"runs": [run.name for run in runs], "table": table, "report": report, "rows": compared}, report)
+
+
+def run_report(command: cli.Report) -> None:
+    """Write the report of finished audits anew."""
+    first, *others = command.runs or (None,)
+    if first is None:
+        raise ValueError("report: name the run folder of an audit.")
+    if others and command.out is None:
+        raise ValueError("report: several runs share no folder; say where their report goes with -o.")
+    report = write_report(list(command.runs), command.out or first / "report.html")
+    console.print(f"report: {report}", soft_wrap=True)
+    say_result({"runs": command.runs, "report": report}, report)
 
 
 def run_advise(command: cli.Advise) -> None:
     """Print which method to try, from audits."""
-    from wherenot.experiments.advice import advice_text
+    from wherenot.experiments.advice import advice_facts, advice_text
 
     runs = [load_run(path) for path in command.runs]
     known = {"priors": command.priors, "priors_frac": command.priors_frac, "context": command.context}
-    console.print(advice_text(runs, **known), markup=False, highlight=False)
+    words = advice_text(runs, **known)
+    console.print(words, markup=False, highlight=False)
+    say_result({"runs": advice_facts(runs, **known)}, words)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from wherenot import cli
 from wherenot.commands.printing import console
+from wherenot.commands.results import say_result
 from wherenot.models import load_classifier, read_photograph
 from wherenot.progress import progress_bar
 
@@ -85,3 +86,5 @@ def print_bench(measured: BenchTable, out: Path) -> None:
         shown.add_row(*line)
     console.print(shown)
     console.print(f"table: {out / 'table.md'}", soft_wrap=True)
+    lines = [dict(zip(measured.headings, line, strict=True)) for line in measured.lines]
+    say_result({"title": measured.title, "lines": lines, "table": out / "table.md"}, out / "table.md")

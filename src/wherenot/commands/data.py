@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from wherenot import cli
 from wherenot.commands.printing import console, readable_data, say_left_out
+from wherenot.commands.results import say_result
 from wherenot.data import (
     DataError,
     Dataset,
@@ -53,7 +54,7 @@ def run_data(action: _Action) -> None:
                 dataset = _reviewed(dataset, decisions)
             if action.to == "coco":
                 dataset = sayable_in_coco(dataset)
-            write_data("convert", dataset, action.out, to=action.to)
+            say_result(write_data("convert", dataset, action.out, to=action.to), action.out)
         case cli.DataPrior():
             from wherenot.commands.data_prior import run_data_prior
 
@@ -63,11 +64,17 @@ def run_data(action: _Action) -> None:
 
             run_data_review(action)
         case cli.DataMake():
-            write_data("make", cutouts(action.cutouts), action.out)
+            say_result(write_data("make", cutouts(action.cutouts), action.out), action.out)
 
 
-def write_data(title: str, dataset: Dataset, out: Path, *, to: Literal["native", "coco"] = "native") -> None:
-    """Write a data set in the native format, tasks on screenshots in theirs, or COCO, and say what was left out."""
+def write_data(
+    title: str, dataset: Dataset, out: Path, *, to: Literal["native", "coco"] = "native"
+) -> dict[str, object]:
+    """Write a data set in the native format, tasks on screenshots in theirs, or COCO, and say what was left out.
+
+    Returns:
+        The facts, for `say_result`.
+    """
     write = write_gui if any(isinstance(sample, GuiSample) for sample in dataset.samples) else write_folder
     if to == "coco":
         write = write_coco
@@ -77,6 +84,8 @@ def write_data(title: str, dataset: Dataset, out: Path, *, to: Literal["native",
     for left_out in dataset.rejected:
         console.print(f"left out: {left_out.reason}", soft_wrap=True, markup=False, highlight=False)
     console.print(f"{len(dataset)} images, {len(dataset.rejected)} left out: {out}", soft_wrap=True)
+    splits = {split: len(dataset.split(split)) for split in dataset.splits}
+    return {"out": out, "images": len(dataset), "splits": splits, "left_out": dataset.rejected}
 
 
 def _reviewed(dataset: Dataset, decisions: Sequence[Decision]) -> Dataset:
@@ -108,6 +117,8 @@ def _preview(action: cli.DataPreview) -> None:
         raise DataError.listing("data preview", [each.reason for each in sheet.bad], "Correct them.")
     say_left_out(dataset.rejected, len(dataset))
     console.print(f"{len(chosen)} of {len(dataset)} samples: {action.out}", soft_wrap=True)
+    facts = {"picture": action.out, "shown": len(chosen), "samples": len(dataset), "bad": sheet.bad}
+    say_result(facts, action.out)
 
 
 def _split(action: cli.DataSplit) -> None:
@@ -129,10 +140,12 @@ def _split(action: cli.DataSplit) -> None:
                 on_sample=lambda bar=bar, task=task: bar.advance(task),
             )  # fmt: skip
         left -= frac
-    write_data("split", dataset, action.out)
+    facts = write_data("split", dataset, action.out)
     counts = ", ".join(f"{split} {len(dataset.split(split))}" for split in dataset.splits)
     console.print(f"{counts}", soft_wrap=True, markup=False, highlight=False)
-    if across := duplicates_across_splits(dataset):
+    across = duplicates_across_splits(dataset)
+    say_result({**facts, "across_splits": len(across)}, action.out)
+    if across:
         several = _images(len(across), "was", "were")
         console.print(
             f"{several} in train and elsewhere before: wherenot data check {action.out} names them.",
@@ -175,6 +188,12 @@ def run_data_check(dataset: Dataset, data: str, out: Path | None = None) -> None
     for duplicate in found.duplicates:
         if duplicate.crosses:
             problems.append(f"the same image in {' and '.join(duplicate.splits)}: {', '.join(duplicate.ids)}")
+    say_result(
+        {
+            "name": dataset.name, "classes": dataset.classes, "splits": found.counts, "left_out": found.left_out,
+            "duplicates": found.duplicates, "bad": found.bad, "problems": len(problems),
+        }
+    )  # fmt: skip
     if problems:
         raise DataError.listing(f"data check: {data}", problems, "Correct or remove these before you rely on a number.")
     console.print("nothing wrong found.")

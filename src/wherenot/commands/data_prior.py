@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wherenot import cli
 from wherenot.commands.printing import console, readable_data, say_left_out
+from wherenot.commands.results import say_result
 from wherenot.data import Dataset, GuiSample, ImageTextSample, load_dataset, write_folder
 from wherenot.data.folder import new_folder
 from wherenot.data.samples import printable
@@ -107,6 +108,12 @@ def _say_made(proposed: Proposed, source: Source, action: cli.DataPrior) -> None
     say(f"{made} by {source.kind} ({source.model}) in {_images(len(proposed.dataset))}: {action.out}")
     if proposed.made:
         say(f"Look at them: wherenot data review {action.out} -o review.html")
+    facts = {
+        "out": action.out, "source": source.kind, "model": source.model, "images": len(proposed.dataset),
+        "made": proposed.made, "nothing_found": proposed.nothing, "not_asked": proposed.kept,
+        "left_out": proposed.dataset.rejected,
+    }  # fmt: skip
+    say_result(facts, action.out)
 
 
 def _why_kept(source: Source, splits: Sequence[str]) -> str:
@@ -140,3 +147,5 @@ def run_data_review(action: cli.DataReview) -> None:
         f"Then: wherenot data convert {action.data} NEW --review review.jsonl",
         soft_wrap=True, markup=False, highlight=False,
     )  # fmt: skip
+    facts = {"page": action.out, "shown": page.shown, "undecided": page.undecided, "bad": page.bad}
+    say_result(facts, action.out)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from rich.markup import escape
 from rich.table import Table
 
 from wherenot import cli
 from wherenot.commands.printing import console
+from wherenot.commands.results import say_result
 from wherenot.doctor import Diagnosis, Feature, diagnose
 
 
@@ -19,8 +18,8 @@ def run_doctor(command: cli.Doctor) -> None:
         ValueError: If the core lacks something.
     """
     found = diagnose()
-    if command.json:
-        print(json.dumps(found.as_dict(), indent=1))
+    if command.output.json:  # the same twice in a terminal would help nobody
+        say_result(found.as_dict())
     else:
         show(found)
     if not found.healthy:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from wherenot import cli
 from wherenot.commands.printing import console
+from wherenot.commands.results import say_result
 from wherenot.evidence import Evidence
 from wherenot.explain import explain
 from wherenot.frames import read_frames
@@ -51,7 +53,21 @@ def run_explain(command: cli.Explain) -> None:
             max_regions=command.max_regions,
         )
         console.print(f"{path}: {sentence(classifier, evidence)}", soft_wrap=True)
-        console.print(f"  picture: {folder.path / name}.png", soft_wrap=True)
+        picture = folder.path / f"{name}.png"
+        console.print(f"  picture: {picture}", soft_wrap=True)
+        facts = {"says": classifier.classes[evidence.target], "order": evidence.order.tolist(), **numbers(evidence)}
+        say_result({"image": path, "picture": picture, **facts}, picture)
+
+
+def numbers(evidence: Evidence) -> dict[str, Any]:
+    """What is known of the regions in ranked order, for ``--json``."""
+    return {
+        "full": evidence.full,
+        "areas": evidence.areas.tolist(),
+        "insertion": evidence.insertion.tolist(),
+        "deletion": evidence.deletion.tolist(),
+        "forwards": evidence.forwards,
+    }
 
 
 def picture_name(path: Path, paths: tuple[Path, ...]) -> str:

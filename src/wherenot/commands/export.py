@@ -6,6 +6,7 @@ from functools import partial
 
 from wherenot import cli
 from wherenot.commands.printing import console, say_left_out
+from wherenot.commands.results import say_result
 from wherenot.progress import progress_bar
 from wherenot.report import export_arrays, export_coco, load_run
 
@@ -24,3 +25,4 @@ def run_export(command: cli.Export) -> None:
         bad = write(run, command.out, on_sample=lambda: bar.advance(task))
     say_left_out(bad, total - len(bad))
     console.print(f"{total - len(bad)} samples: {command.out}", soft_wrap=True)
+    say_result({"out": command.out, "samples": total - len(bad), "left_out": [each.id for each in bad]}, command.out)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wherenot import cli
 from wherenot.commands.printing import console
+from wherenot.commands.results import say_result
 from wherenot.data.samples import printable
 from wherenot.report import load_run, load_training, paper_figures, save_figure
 from wherenot.report.paper import training_of
@@ -47,11 +48,14 @@ def run_figures(command: cli.Figures) -> None:
     for path in found.studies:
         _draw_study(path, figures, left_out)
     folder = RunFolder(command.out)
+    files: list[Path] = []
     for name, figure in figures.items():
         for file in save_figure(figure, folder.path / name):
             console.print(f"written: {file}", soft_wrap=True, markup=False, highlight=False)
+            files.append(file)
     for line in left_out:
         console.print(f"left out: {printable(line)}", soft_wrap=True, markup=False, highlight=False)
+    say_result({"files": files, "left_out": left_out}, "\n".join(map(str, files)) or None)
     if not figures:
         raise ValueError("figures: nothing could be drawn; the lines above say why.")
 

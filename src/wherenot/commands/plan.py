@@ -61,6 +61,11 @@ def _memory(plan: AgentPlan) -> str:
     return _table(["", "gradient_checkpointing: false", "true"], lines)
 
 
+def memory_gb(plan: AgentPlan) -> dict[str, float]:
+    """Memory in units of 1e9 bytes, without and with gradient checkpointing, for a whole batch."""
+    return {name: plan.memory[how].total / 1e9 for name, how in (("without", False), ("checkpointing", True))}
+
+
 def _time(plan: AgentPlan, tflops: float) -> str:
     work, speed = plan.work, tflops * 1e12 * 3600
     lines = [

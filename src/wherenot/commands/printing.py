@@ -56,6 +56,19 @@ def say_failed(records: Sequence[tuple[str, str]], where: Path) -> None:
         console.print(line, style="bold red", soft_wrap=True, markup=False, highlight=False)
 
 
+def unknown_marks(out: Path, feedback: Path | None) -> list[str]:
+    """Marked samples that the data lack, by id.
+
+    Args:
+        out: The folder of the run that used the marks.
+        feedback: The file with the marks; None if there were none.
+    """
+    if feedback is None:
+        return []
+    rejected = json.loads((out / "run.json").read_text())["rejected"]
+    return [each["id"] for each in rejected if each["reason"].startswith(f"{feedback.name}, line ")]
+
+
 def say_unknown_marks(out: Path, feedback: Path | None) -> None:
     """Print which marks are on samples that the data lack; nothing if there are none.
 
@@ -63,10 +76,6 @@ def say_unknown_marks(out: Path, feedback: Path | None) -> None:
         out: The folder of the run that used the marks.
         feedback: The file with the marks; None if there were none.
     """
-    if feedback is None:
-        return
-    rejected = json.loads((out / "run.json").read_text())["rejected"]
-    unknown = [each["id"] for each in rejected if each["reason"].startswith(f"{feedback.name}, line ")]
-    if unknown:
+    if unknown := unknown_marks(out, feedback):
         names = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         console.print(f"{feedback}: marked samples that are not in the data: {len(unknown)} ({names})", soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wherenot import cli
 from wherenot.commands.printing import console
+from wherenot.commands.results import say_result
 from wherenot.progress import progress_bar
 
 
@@ -32,7 +33,9 @@ def run_reproduce(command: cli.Reproduce) -> None:
     if command.plan:
         speed, price = command.forwards_per_second, command.dollars_per_hour
         lines = plan(command.study, options, command.out, grid=command.grid, tflops=command.tflops, measured=speed)
-        console.print(Markdown(plan_markdown(lines, tflops=command.tflops, measured=speed, dollars_per_hour=price)))
+        words = plan_markdown(lines, tflops=command.tflops, measured=speed, dollars_per_hour=price)
+        console.print(Markdown(words))
+        say_result({"rows": lines, "dollars": price * sum(line.hours for line in lines)}, words)
         return
     with progress_bar() as bar:
         task = bar.add_task(f"reproduce {command.study}", total=None, note="trials")
@@ -59,5 +62,7 @@ def run_reproduce(command: cli.Reproduce) -> None:
         console.print(f"{ran.outcome}: {ran.name}: {ran.error or 'call again later'}", markup=False, soft_wrap=True)
     for file in made.files:
         console.print(f"written: {file}", soft_wrap=True)
+    unfinished = [{"trial": ran.name, "outcome": ran.outcome, "error": ran.error} for ran in made.unfinished]
+    say_result({"files": made.files, "unfinished": unfinished}, "\n".join(map(str, made.files)))
     if made.unfinished:
         raise ValueError(f"reproduce: {len(made.unfinished)} trials are not finished; the same command tries again.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from wherenot import cli
 from wherenot.commands.data import write_data
 from wherenot.commands.printing import console
+from wherenot.commands.results import say_result
 from wherenot.data.folder import new_folder
 from wherenot.gui.agent.recipe import AgentRecipe, Lesson, make_agent
 from wherenot.gui.screens.config import SPLITS
@@ -24,7 +25,7 @@ def run_screens(command: cli.Screens) -> None:
     with progress_bar() as bar, open_renderer(config.width) as renderer:
         task = bar.add_task("screens render", total=sum(config.number(split) for split in SPLITS), note="tasks")
         dataset = render_dataset(config, renderer, on_task=lambda: bar.advance(task))
-    write_data("write", dataset, command.out)
+    say_result(write_data("write", dataset, command.out), command.out)
 
 
 def _agent(recipe: AgentRecipe, out: Path) -> None:
@@ -39,3 +40,4 @@ def _agent(recipe: AgentRecipe, out: Path) -> None:
     model.save_pretrained(out)
     processor.save_pretrained(out)
     console.print(f"model: {out}", soft_wrap=True)
+    say_result({"model": out}, out)

@@ -14,7 +14,8 @@ from rich.panel import Panel
 from rich.text import Text
 
 from wherenot import cli
-from wherenot.commands.printing import console, readable_data, say_left_out, say_unknown_marks
+from wherenot.commands.printing import console, readable_data, say_left_out, say_unknown_marks, unknown_marks
+from wherenot.commands.results import is_quiet, say_result
 from wherenot.data import Dataset
 from wherenot.rejected import REJECTED
 from wherenot.run import RunWarning, read_warnings
@@ -27,9 +28,11 @@ def run_train(command: cli.Train) -> None:
     config = command.set if command.feedback is None else replace(command.set, feedback=str(command.feedback))
     folder = command.out or Path("runs") / f"{config.title}-{config.seed}"
     out = train(config, folder, dataset=_data(config.data, config.seed, folder, strict=command.strict))
-    warn(config.title, read_warnings(out))
+    warnings = read_warnings(out)
+    warn(config.title, warnings)
     say_unknown_marks(out, command.feedback)
     console.print(f"model: {out / 'model'}", soft_wrap=True)
+    _say_trained(out, warnings=warnings, unknown_marks=unknown_marks(out, command.feedback))
 
 
 def run_train_agent(command: cli.TrainAgent) -> None:
@@ -40,17 +43,29 @@ def run_train_agent(command: cli.TrainAgent) -> None:
     except ImportError as error:
         raise ValueError(f"train: {error.name} is missing; run: pip install 'wherenot[mllm]'") from error
 
-    config = command.set
+    config = command.set if command.feedback is None else replace(command.set, feedback=str(command.feedback))
     if command.plan:
-        from wherenot.commands.plan import plan_markdown
+        from wherenot.commands.plan import memory_gb, plan_markdown
 
-        words = plan_markdown(plan_agent(config), tflops=command.tflops, dollars_per_hour=command.dollars_per_hour)
+        plan = plan_agent(config)
+        words = plan_markdown(plan, tflops=command.tflops, dollars_per_hour=command.dollars_per_hour)
         console.print(Markdown(words))
+        training, validation = plan.hours(command.tflops)
+        hours = {"training_hours": training, "validation_hours": validation}
+        dollars = (training + validation) * command.dollars_per_hour
+        say_result({"model": config.model, **hours, "dollars": dollars, "memory": memory_gb(plan)}, words)
         return
     folder = command.out or Path("runs") / f"{config.title}-{config.seed}"
     out = train_agent(config, folder, dataset=_data(config.data, config.seed, folder, strict=command.strict))
     console.print(said_of(json.loads((out / "metrics.json").read_text())["validation"]), soft_wrap=True)
+    say_unknown_marks(out, command.feedback)
     console.print(f"model: {out / 'model'}", soft_wrap=True)
+    _say_trained(out, warnings=read_warnings(out), unknown_marks=unknown_marks(out, command.feedback))
+
+
+def _say_trained(out: Path, **more: Any) -> None:
+    validation = json.loads((out / "metrics.json").read_text())["validation"]
+    say_result({"run": out, "model": out / "model", "validation": validation, **more}, out / "model")
 
 
 def _data(data: str, seed: int, folder: Path, *, strict: bool) -> Dataset | None:
@@ -76,7 +91,7 @@ def said_of(validation: Mapping[str, Any]) -> str:
 
 def warn(name: str, warnings: Sequence[RunWarning]) -> None:
     """Print what looks wrong in a training run, as one block on standard error; nothing if nothing does."""
-    if not warnings:
+    if not warnings or is_quiet():
         return
     lines = [f"\n{warning.seen}\n  Try: {warning.advice}" for warning in warnings]
     Console(stderr=True, width=console.width).print(

@@ -9,6 +9,7 @@ from wherenot.data.cutouts import cutouts as cutouts
 from wherenot.data.decoy import decoy as decoy
 from wherenot.data.feedback import read_feedback as read_feedback
 from wherenot.data.feedback import with_feedback as with_feedback
+from wherenot.data.feedback import with_train_feedback as with_train_feedback
 from wherenot.data.folder import read_folder as read_folder
 from wherenot.data.folder import write_folder as write_folder
 from wherenot.data.gui import read_agentcpm as read_agentcpm

@@ -186,6 +186,22 @@ def with_feedback(dataset: Dataset, feedback: Sequence[Marks]) -> Dataset:
     return replace(dataset, samples=tuple(samples), rejected=(*dataset.rejected, *unknown))
 
 
+def with_train_feedback(dataset: Dataset, path: str | Path) -> Dataset:
+    """As `with_feedback`, from a file, to train on.
+
+    Raises:
+        DataError: As `read_feedback` and `with_feedback`, and if no training sample is marked: nothing would learn.
+    """
+    feedback = read_feedback(path)
+    if not any(marks.split == "train" for marks in feedback):
+        splits = ", ".join(sorted({marks.split for marks in feedback}))
+        raise DataError(
+            f"with_train_feedback: {path} marks samples of {splits} alone, and nothing learns from these; audit and "
+            "mark the training split (wherenot audit --splits train)."
+        )
+    return with_feedback(dataset, feedback)
+
+
 def _read_marked(
     read_image: Callable[[], Image.Image], read_prior: Callable[[], Prior | None], feedback: tuple[Marks, ...]
 ) -> Prior:

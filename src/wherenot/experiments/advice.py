@@ -7,8 +7,8 @@ expectations from decoy digits and pilots on them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from wherenot.report.columns import find_metric
 from wherenot.report.runs import Run
@@ -232,6 +232,19 @@ def advice_text(
     if unknown:
         parts.append(f"Say what you know with {' and '.join(unknown)}; an audit cannot see all of it.")
     return "\n\n".join([*parts, f"Where nothing else is said, advice is {SOURCE}."])
+
+
+def advice_facts(
+    runs: Sequence[Run], *, priors: Priors | None, priors_frac: float | None, context: Context | None
+) -> list[dict[str, Any]]:
+    """What `advice_text` says of each audit, as data: ``facts``, ``against``, and lines of the table as ``advice``."""
+    found = []
+    for facts in map(facts_of, runs):
+        share = facts.priors_frac if priors_frac is None else priors_frac
+        lines = advise(facts, priors=priors, priors_frac=priors_frac, context=context) if share > 0 else []
+        advice = [asdict(line) for line in lines]
+        found.append({"facts": asdict(facts), "against": obstacles(facts, share), "advice": advice})
+    return found
 
 
 def _sentence(facts: Facts) -> str:

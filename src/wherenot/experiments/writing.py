@@ -103,7 +103,7 @@ def page(table: StudyTable) -> str:
         parts += ["<h2>Differences</h2>", _html(*_difference_lines(table))]
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8">{_POLICY}<title>{table.study}</title>'
-        f"<style>{style}</style>{''.join(parts)}</html>\n"
+        f"<style>{style}</style><main>{''.join(parts)}</main></html>\n"
     )
 
 

@@ -37,7 +37,9 @@ class Click:
         asked: Screenshot, instruction and right answer, and which of its tokens count.
         labels: Regions: the elements of the interface, and cells of what lies between.
         layout: Region of each of the processor's numbers; -1 = of none.
-        target: Pixels of the target.
+        target: Pixels of the target: where evidence may lie.
+        forbidden: Pixels that a person said it must never rely on; None if nobody did.
+        is_open: Whether nobody said where evidence may lie, only where not: the target is then all the rest.
         in_target: Which of the processor's numbers show the target.
         fill: What hidden numbers show.
     """
@@ -48,6 +50,8 @@ class Click:
     labels: Int[np.ndarray, "H W"]
     layout: Int[Tensor, "*shape"]
     target: Bool[np.ndarray, "H W"]
+    forbidden: Bool[np.ndarray, "H W"] | None
+    is_open: bool
     in_target: Bool[Tensor, "*shape"]
     fill: Float[Tensor, "*shape"]
 
@@ -74,7 +78,7 @@ def prepare_click(
 
     Args:
         vlm: Who is asked.
-        sample: Has a right answer and a target.
+        sample: Has a right answer, and a target or marks of where evidence must not lie.
         partition: Cuts the screenshot; None: the elements of the interface, and a grid of 8 x 4 cells between them.
         fill: What hidden pixels show.
         asked: Its screenshot, prompt and right answer, where they are already encoded.
@@ -83,10 +87,10 @@ def prepare_click(
         ValueError: If the sample has no right answer or no target, or no elements where these are to be the regions.
     """
     prior, image = sample.read_prior(), sample.read_image()
-    if sample.right is None or prior is None or prior.allowed is None:
+    if sample.right is None or prior is None:
         raise ValueError(f"prepare_click: {sample.id!r} has no right answer or no target; leave it out.")
     labels = element_labels(sample, image) if partition is None else partition(np.asarray(image))
-    target = prior.allowed.cpu().numpy()
+    target = prior.evidence_allowed().cpu().numpy()
     if asked is None:
         encoding = vlm.encode(image, sample.prompt, sample.system)
         asked = asked_whole(encoding, vlm.answer_ids(encoding, vlm.frame[0] + sample.right))
@@ -97,6 +101,8 @@ def prepare_click(
         labels=labels,
         layout=vlm.layout(image, labels),
         target=target,
+        forbidden=None if prior.forbidden is None else prior.forbidden.cpu().numpy(),
+        is_open=prior.allowed is None,
         in_target=vlm.layout(image, target.astype(np.int64)) == 1,
         fill=vlm.filled(image, fill),
     )

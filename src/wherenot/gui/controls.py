@@ -11,9 +11,9 @@ import numpy as np
 from wherenot.data import GuiSample
 from wherenot.gui.clicks import Click
 from wherenot.gui.moving import alike, meets, moved, whole, with_moved
-from wherenot.gui.penalties import Off, Penalty, utility, with_and_without
+from wherenot.gui.penalties import Off, Penalty, first_off, utility, with_and_without
 from wherenot.gui.rearranging import Augmentation
-from wherenot.gui.violation import Test, first_violation
+from wherenot.gui.violation import Test
 from wherenot.models.vlm import VisionLanguageModel
 
 
@@ -37,7 +37,7 @@ class RandomRegions(Penalty):
         off = [
             region
             for region in range(count)
-            if first_violation([click.labels == region], click.target, test=self.test, tau=self.tau) == 0
+            if first_off(click, [click.labels == region], test=self.test, tau=self.tau) == 0
         ]
         if not off:
             return None

@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
@@ -216,16 +216,30 @@ class EvidencePenalty(Penalty):
         order = strongest_regions(vlm, click, search=self.search, max_regions=self.max_regions)
         regions = [click.labels == region for region in order]
         if self.form == "deviation_redundancy":
-            off = [first_violation([each], click.target, test=self.test, tau=self.tau) == 0 for each in regions]
+            off = [first_off(click, [each], test=self.test, tau=self.tau) == 0 for each in regions]
             prefixes = [order[: rank + 1] for rank in range(len(order))]
             shown = with_and_without(click, prefixes)
             return Off(asked=click.asked, shown=shown, loss=partial(_both, off)) if any(off) else None
-        first = first_violation(regions, click.target, test=self.test, tau=self.tau)
+        first = first_off(click, regions, test=self.test, tau=self.tau)
         if first is None:
             return None
         shown = with_and_without(click, [[order[first]]])
         copies, loss = {"utility": (2, utility), "insertion": (1, _insertion), "constant": (0, _constant)}[self.form]
         return Off(asked=click.asked, shown=shown[:copies], loss=loss)
+
+
+def first_off(click: Click, regions: Sequence[Bool[np.ndarray, "H W"]], *, test: Test, tau: float) -> int | None:
+    """The first region off the target, as `first_violation` has it, or None; marks of the task count.
+
+    Args:
+        click: The task. Where only marks say where evidence must not lie, regions are tested by their overlap with all
+            the rest, which none could cover.
+        regions: The strongest first.
+        test: When one is off.
+        tau: For the test ``overlap``, and for forbidden marks.
+    """
+    test = "overlap" if click.is_open else test
+    return first_violation(regions, click.target, test=test, tau=tau, forbidden=click.forbidden)
 
 
 @torch.no_grad()

@@ -89,8 +89,7 @@ class EvidenceReward:
 
     def __call__(self, vlm: VisionLanguageModel, sample: GuiSample, said: str) -> float:
         """Ask the model about its own answer, with parts of the screenshot hidden."""
-        prior = sample.read_prior()
-        if prior is None or prior.allowed is None or TaskReward()(vlm, sample, said) < 1:
+        if sample.read_prior() is None or TaskReward()(vlm, sample, said) < 1:
             return 0.0
         cut = self.partition or (None if any(each.visible for each in sample.elements()) else Grid(8, 4))
         click = prepare_click(vlm, replace(sample, right=said), partition=cut, fill=self.fill)
@@ -100,4 +99,5 @@ class EvidenceReward:
                 hidden = AnswerReader(vlm, [chosen.asked])(chosen.without_target[None])[0]
                 return max(0.0, float((full - hidden).mean()))
             [first] = strongest_regions(vlm, chosen, search=self.search, max_regions=1)
-        return float(first_violation([click.labels == first], click.target, tau=self.tau) is None)
+        regions = [click.labels == first]
+        return float(first_violation(regions, click.target, tau=self.tau, forbidden=click.forbidden) is None)

@@ -20,6 +20,7 @@ def first_violation(
     *,
     test: Test = "overlap",
     tau: float = 0.15,
+    forbidden: Bool[np.ndarray, "H W"] | None = None,
 ) -> int | None:
     r"""Walk down the regions, most salient first, until one is off the target or one covers it.
 
@@ -29,6 +30,8 @@ def first_violation(
         test: ``strict``: a region is off if it is no part of the target. ``coverage``: if it covers less than 3/4 of
             it. ``overlap``: if $|S \cap B| / \min(|S|, |B|)$ is below tau.
         tau: For ``overlap``, in [0, 1].
+        forbidden: Where a person said that nothing may be relied on: a region S that lies there, by
+            $|S \cap F| / \min(|S|, |F|)$ of tau or more, is off whatever covered the target before it.
 
     Returns:
         Place of the first region that is off, before any has covered 3/4 of the target; None if there is none.
@@ -48,16 +51,24 @@ def first_violation(
     """
     if not target.any() or not all(region.any() for region in regions):
         raise ValueError("first_violation: target and regions need a pixel each.")
+    is_covered = False
     for place, region in enumerate(regions):
+        if forbidden is not None and forbidden.any() and _overlap(region, forbidden) >= tau:
+            return place
+        if is_covered:
+            continue
         both = float((region & target).sum())
         covered = both / float(target.sum())
         off = {
             "strict": both < region.sum(),
             "coverage": covered < ENOUGH,
-            "overlap": both / min(float(region.sum()), float(target.sum())) < tau,
+            "overlap": _overlap(region, target) < tau,
         }[test]
         if off:
             return place
-        if covered >= ENOUGH:
-            return None
+        is_covered = covered >= ENOUGH
     return None
+
+
+def _overlap(one: Bool[np.ndarray, "H W"], other: Bool[np.ndarray, "H W"]) -> float:
+    return float((one & other).sum()) / float(min(one.sum(), other.sum()))

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from wherenot.metrics import bootstrap_interval, over_seeds
 from wherenot.report.columns import Column
 from wherenot.report.runs import Run
-from wherenot.report.stored import StoredEvidence, load_evidence
+from wherenot.report.stored import StoredRegions, load_regions
 from wherenot.report.style import COLUMN_IN, LETTERS_PT, line_style, name_lines, quiet_axes
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _stored_curves(run: Run, split: str) -> tuple[dict[CurveKind, list[Float[np.
         whole = None
         if record.evidence_file is not None:
             try:
-                whole = _whole_curves(load_evidence(run.path / record.evidence_file))
+                whole = _whole_curves(load_regions(run.path / record.evidence_file))
             except ValueError:
                 whole = None
         if whole is None:
@@ -147,9 +147,8 @@ def _stored_curves(run: Run, split: str) -> tuple[dict[CurveKind, list[Float[np.
     return curves, missing
 
 
-def _whole_curves(stored: StoredEvidence) -> dict[CurveKind, Float[np.ndarray, " A"]] | None:
+def _whole_curves(regions: StoredRegions | None) -> dict[CurveKind, Float[np.ndarray, " A"]] | None:
     """Both curves by linear interpolation, as the areas under them take them; None if they end early."""
-    regions = stored.regions
     if regions is None or regions.insertion is None or regions.deletion is None:
         return None
     pixels = np.bincount(regions.labels.ravel(), minlength=int(regions.labels.max()) + 1)[regions.order]

@@ -18,11 +18,13 @@ from PIL import Image
 from wherenot.report.content import Content, spread
 from wherenot.report.provenance import run_label
 from wherenot.report.runs import Record, Run
+from wherenot.report.spoken import read_curves
 from wherenot.report.stored import StoredEvidence, StoredRegions, load_evidence
 from wherenot.report.tiles import SCREEN_PX, SIDE_PX, TINY_PX, color_table, image_uri, resized
 
 SAMPLES_SHOWN = 1000
 GRID_PX = 512
+_NAME = 60  # letters of an element's name
 
 _Key = tuple[str, str]
 
@@ -180,7 +182,9 @@ def _pictured(each: Sequence[tuple[Run, Record | None]], side: int) -> dict[str,
         image = images.setdefault((image_uri(stored.image, size, lossless=is_tiny), is_tiny), len(images))
         labels, grid = _grid(stored, stored.regions, image)
         number = grids.setdefault(json.dumps(grid), len(grids))
-        runs.append({"grid": number, "clicked": record.clicked, **_ranked(stored, stored.regions, labels)})
+        ranked = _ranked(stored, stored.regions, labels)
+        words = None if record.prompt is None else _words(path, len(ranked["order"]))
+        runs.append({"grid": number, "clicked": record.clicked, "words": words, **ranked})
     return {
         "images": [{"uri": uri, "tiny": is_tiny} for uri, is_tiny in images],
         "grids": [json.loads(grid) for grid in grids],
@@ -198,7 +202,21 @@ def _grid(stored: StoredEvidence, regions: StoredRegions, image: int) -> tuple[I
     for name in ("allowed", "forbidden"):
         inside = resized(getattr(stored, name), size)
         named[name] = None if inside.all() or not inside.any() else pack(runs_of(inside))
+    scale = np.array(size * 2) / np.array(stored.image.shape[1::-1] * 2)
+    boxes = np.round(stored.elements * scale).astype(int).tolist()
+    named["elements"] = [
+        [name[:_NAME], *box] for name, box in zip(stored.element_names or ("",) * len(boxes), boxes, strict=True)
+    ]
     return labels, {**named, "labels": pack(runs_of(labels))}
+
+
+def _words(path: Path, regions: int) -> dict[str, Any] | None:
+    """The words of an answer, and what each is worth along the order."""
+    curves = read_curves(path, regions)
+    if curves is None:
+        return None
+    packed = {"shown": pack(curves.shown), "rest": pack(curves.rest)}
+    return {"pieces": curves.pieces, "chosen": curves.chosen, **packed}
 
 
 def _ranked(stored: StoredEvidence, regions: StoredRegions, labels: Int[np.ndarray, "h w"]) -> dict[str, Any]:

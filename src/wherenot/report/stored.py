@@ -41,6 +41,7 @@ class StoredEvidence:
         allowed: True where evidence may lie; all True without a prior.
         forbidden: True where a person said evidence may not lie.
         elements: Of a screenshot, the boxes of what it consists of, xyxy in its pixels; empty where nobody said.
+        element_names: What each of them says, or is; none where the audit did not keep that.
         regions: The regions; None where they were not kept.
     """
 
@@ -50,6 +51,7 @@ class StoredEvidence:
     allowed: Bool[np.ndarray, "H W"]
     forbidden: Bool[np.ndarray, "H W"]
     elements: Float[np.ndarray, "E 4"] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    element_names: tuple[str, ...] = ()
     regions: StoredRegions | None = None
 
 
@@ -71,6 +73,7 @@ def load_evidence(path: Path) -> StoredEvidence:
             evidence_map = arrays["map"].astype(np.float32)
             keeps = {name: arrays[name].astype(bool) for name in ("top_region", "allowed", "forbidden")}
             elements = arrays["elements"] if "elements" in arrays else np.zeros((0, 4), np.float32)
+            names = tuple(arrays["element_names"].astype(str).tolist()) if "element_names" in arrays else ()
             regions = _stored_regions(arrays)
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"load_evidence: cannot read {path}: {error}") from error
@@ -82,7 +85,30 @@ def load_evidence(path: Path) -> StoredEvidence:
             raise ValueError(f"load_evidence: {path}: {name} has shape {plane.shape}, its image {image.shape[:2]}")
     if elements.ndim != 2 or elements.shape[1] != 4 or elements.dtype.kind != "f":
         raise ValueError(f"load_evidence: {path}: elements are {elements.dtype} {elements.shape}, not boxes [E, 4]")
-    return StoredEvidence(image=image, map=evidence_map, elements=elements, regions=regions, **keeps)
+    if names and len(names) != len(elements):
+        raise ValueError(f"load_evidence: {path}: {len(names)} element_names of {len(elements)} elements")
+    return StoredEvidence(
+        image=image, map=evidence_map, elements=elements, element_names=names, regions=regions, **keeps
+    )
+
+
+def load_regions(path: Path) -> StoredRegions | None:
+    """Read only how an image was cut and what its regions are worth: much less than the pictures beside that.
+
+    Args:
+        path: As for `load_evidence`.
+
+    Returns:
+        The regions; None where the audit did not keep them.
+
+    Raises:
+        ValueError: If the file is missing or unreadable; the message names it.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return _stored_regions(arrays)
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"load_regions: cannot read {path}: {error}") from error
 
 
 def _stored_regions(arrays: Mapping[str, np.ndarray]) -> StoredRegions | None:

@@ -12,8 +12,7 @@ from wherenot.data import (
     hold_out,
     limit,
     load_dataset,
-    read_feedback,
-    with_feedback,
+    with_train_feedback,
 )
 from wherenot.masking import Normalization
 from wherenot.methods import PRESETS, BackgroundSwap, BoxGuided, Counterfactual, Method, RandomRegions, Recomposition
@@ -62,14 +61,7 @@ def _with_marks(config: TrainConfig, path: str, dataset: Dataset) -> Dataset:
     """The data with what a person marked."""
     if config.method.name == "finetune":
         raise ValueError(f"training_data: {path}: finetune uses no priors, nor marks; choose another method.name.")
-    feedback = read_feedback(path)
-    if not any(marks.split == "train" for marks in feedback):
-        splits = ", ".join(sorted({marks.split for marks in feedback}))
-        raise DataError(
-            f"training_data: {path} marks samples of {splits} alone, and nothing learns from these; audit and mark the "
-            "training split (wherenot audit --splits train)."
-        )
-    return with_feedback(dataset, feedback)
+    return with_train_feedback(dataset, path)
 
 
 def method_options(name: MethodName) -> frozenset[str]:

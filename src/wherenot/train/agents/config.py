@@ -143,6 +143,9 @@ class AgentTrainConfig:
     """What tells such a configuration from that of a classifier."""
     data: str = ""
     """Tasks on screenshots: gui:PATH, agentcpm:PATH, android-steps:PATH, screenspot:PATH (docs/data.md)."""
+    feedback: str | None = None
+    """Marks made in a report (feedback.jsonl): where evidence must not lie, and where it may, beside the target; for
+    paper, necessity, paste, random_regions and grpo with evidence."""
     model: str = ""
     """A vision-language model, by transformers id or path (docs/answers.md)."""
     name: str | None = None

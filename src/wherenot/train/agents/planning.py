@@ -233,7 +233,7 @@ def _tokens(config: AgentTrainConfig, vlm: VisionLanguageModel, tasks: Sequence[
         image=median(image),
         answer=median(len(task.asked.answer) for task in tasks),
         regions=mean(regions) if regions else 0.0,
-        targeted=mean(float(prior is not None and prior.allowed is not None) for prior in priors),
+        targeted=mean(float(prior is not None) for prior in priors),
     )
 
 

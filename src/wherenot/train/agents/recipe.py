@@ -155,8 +155,7 @@ def click_preparer(config: AgentMethodConfig, vlm: VisionLanguageModel) -> Calla
 def _prepared(
     vlm: VisionLanguageModel, fill: FillName, cut: Partition | None, elsewhere: Partition | None, task: Task
 ) -> Click | None:
-    prior = task.sample.read_prior()
-    if prior is None or prior.allowed is None:
+    if task.sample.read_prior() is None:
         return None  # a task without a target, such as going back
     if cut is None and elsewhere is not None and not any(each.visible for each in task.sample.elements()):
         cut = elsewhere

@@ -9,10 +9,10 @@ from functools import partial
 
 from PIL import Image
 
-from wherenot.data import DataError, Dataset, GuiSample, UiElement, hold_out, limit, load_dataset
+from wherenot.data import DataError, Dataset, GuiSample, UiElement, hold_out, limit, load_dataset, with_train_feedback
 from wherenot.data.gui.compact import write_compact
 from wherenot.priors import Prior
-from wherenot.train.agents.config import AgentTrainConfig
+from wherenot.train.agents.config import AgentMethodConfig, AgentTrainConfig
 
 
 def agent_data(config: AgentTrainConfig, dataset: Dataset | None = None) -> Dataset:
@@ -33,6 +33,13 @@ def agent_data(config: AgentTrainConfig, dataset: Dataset | None = None) -> Data
         raise DataError(f"agent_data: {dataset.name} holds no tasks on screenshots; read them as gui:PATH.")
     if "train" not in dataset.splits:
         raise DataError(f"agent_data: {dataset.name} has no train split, only {', '.join(dataset.splits)}.")
+    if config.feedback is not None:
+        if not uses_priors(config.method):
+            raise DataError(
+                f"agent_data: {config.feedback}: method {config.method.name} asks for no evidence, so that marks could "
+                "do nothing; add --set.method.name paper, or necessity."
+            )
+        dataset = with_train_feedback(dataset, config.feedback)
     if config.tasks_per_split is not None:
         dataset = limit(dataset, config.tasks_per_split, config.seed)
     dataset = hold_out(dataset, config.holdout_frac, config.seed)
@@ -42,6 +49,16 @@ def agent_data(config: AgentTrainConfig, dataset: Dataset | None = None) -> Data
         raise DataError.listing(f"agent_data: {dataset.name}", without, "Leave these tasks out, or add their answers.")
     learned = [each for each in wanted if isinstance(each, GuiSample)]
     return replace(dataset, samples=tuple(each if config.thought else without_thought(each) for each in learned))
+
+
+def uses_priors(method: AgentMethodConfig) -> bool:
+    """Whether a method asks where evidence lies, or hides the target.
+
+    Example:
+        >>> uses_priors(AgentMethodConfig(name="paper")), uses_priors(AgentMethodConfig(name="rearrange"))
+        (True, False)
+    """
+    return method.name in ("paper", "necessity", "paste", "random_regions") or method.evidence is not None
 
 
 def without_thought(sample: GuiSample) -> GuiSample:

@@ -34,8 +34,11 @@ function markRegion(number, map, label, kind) {
   marksChanged();
 }
 
+/* Mark a box; marking it in the same way again takes the mark away. */
 function markBox(number, kind, box) {
-  marksOf(number).boxes.push({ kind, box });
+  const made = marksOf(number), same = (each) => each.kind === kind && String(each.box) === String(box);
+  const left = made.boxes.filter((each) => !same(each));
+  made.boxes = left.length < made.boxes.length ? left : [...left, { kind, box }];
   marksChanged();
 }
 

@@ -42,14 +42,19 @@ function factsOf(sample) {
 function panelOf(sample, data, run, place) {
   const verdict = sample.runs[place];
   if (verdict === null) return [];
-  const root = element("section", { class: "run" }, element("h3", {}, index.runs[place]), verdictLine(verdict));
+  const words = run?.words ? new Words(run.words) : null;
+  const root = element("section", { class: "run" }, element("h3", {}, index.runs[place]), verdictLine(verdict, false, words));
   if (run === null || run.problem) {
     root.append(element("p", { class: "note" }, run ? run.problem : "no picture was kept"));
     return [{ root }];
   }
+  if (words) {
+    root.append(element("p", { class: "note" }, "The stronger a word's ground, the more of its probability what the slider shows gives it; bold words need the image."));
+  }
   const evidence = new Stage(data, run, `${sample.id}: evidence of ${index.runs[place]}`);
   const shown = new Stage(data, run, `${sample.id}: what the slider shows`);
   evidence.showEvidence();
+  evidence.showsElements = true;
   const curves = run.insertion && run.deletion ? new Curves(run) : null;
   const caption = element("figcaption", {});
   const right = element("figure", {}, curves ? curves.root : element("p", { class: "note" }, "no curves were kept"), caption);
@@ -57,17 +62,21 @@ function panelOf(sample, data, run, place) {
     element("figure", {}, evidence.root, element("figcaption", { class: "quiet" }, "evidence; the region at the slider is dotted")),
     element("figure", {}, shown.root, element("figcaption", { class: "quiet" }, "what the slider shows; the rest is hidden")),
     right));
-  if (fitsMarks(data, evidence.grid)) markable(evidence);
-  return [{ root, name: index.runs[place], run, stages: [evidence, shown], curves, caption }];
+  const fits = fitsMarks(data, evidence.grid);
+  if (fits) markable(evidence);
+  if (evidence.grid.elements.length) {
+    right.append(elementsOf(evidence, run, (box) => { if (fits) markBox(current, chosenKind(), box); }));
+  }
+  return [{ root, name: index.runs[place], run, stages: [evidence, shown], curves, caption, words }];
 }
 
-function verdictLine(verdict, isShort = false) {
+function verdictLine(verdict, isShort = false, words = null) {
   const line = element("span", { class: "verdict" });
   if (verdict.error !== null) {
     line.append(element("span", { class: "wrong" }, `failed: ${verdict.error}`));
     return line;
   }
-  line.append("says ", element("b", {}, verdict.says), " ");
+  line.append("says ", words ? words.root : element("b", {}, verdict.says), " ");
   if (verdict.right !== null) {
     const word = verdict.right ? "right" : "wrong", sign = verdict.right ? "✓" : "✗";
     line.append(isShort ? element("span", { class: word, role: "img", "aria-label": word }, sign)
@@ -90,8 +99,9 @@ function move() {
   const count = Number(slider.value);
   const drawn = panels.filter((panel) => panel.stages);
   const said = [];
-  for (const { name, run, stages: [evidence, shown], curves, caption } of drawn) {
+  for (const { name, run, stages: [evidence, shown], curves, caption, words } of drawn) {
     shown.showFirst(count, rest.checked);
+    words?.move(Math.min(count, run.order.length), rest.checked);
     drawMarks(evidence, count);
     shown.drawLines();
     const area = run.areas[Math.min(count, run.order.length) - 1] || 0;

@@ -10,6 +10,8 @@ class Stage {
     this.lines = drawing("svg", { viewBox: `0 0 ${this.grid.width} ${this.grid.height}`, "aria-hidden": "true" });
     this.root = element("span", { class: "stage", role: "img", "aria-label": label }, this.image, this.canvas, this.lines);
     this.root.style.aspectRatio = `${this.grid.width} / ${this.grid.height}`;
+    this.root.style.maxWidth = `calc(75vh * ${(this.grid.width / this.grid.height).toFixed(3)})`;
+    this.showsElements = false;
   }
 
   showEvidence() {
@@ -27,11 +29,19 @@ class Stage {
   drawLines(...extra) {
     const { allowedMap, forbiddenMap } = this.grid;
     this.lines.replaceChildren(
+      ...this.elements(),
       ...this.outlined("prior", allowedMap && ((place) => allowedMap[place])),
       ...this.outlined("forbidden", forbiddenMap && ((place) => forbiddenMap[place])),
       ...extra.flat(),
       ...this.star(),
     );
+  }
+
+  /* The elements of a screen, where the view asks for them. */
+  elements() {
+    const boxes = this.showsElements ? this.grid.elements : [];
+    const path = boxes.map(([, x0, y0, x1, y1]) => `M${x0} ${y0}H${x1}V${y1}H${x0}Z`).join("");
+    return path ? [drawing("path", { d: path, class: "line element" })] : [];
   }
 
   outlined(kind, inside) {
@@ -58,9 +68,16 @@ class Stage {
     return drawing("path", { d: `M${x0} ${y0}H${x1}V${y1}H${x0}Z`, class: `mark box line ${name}` });
   }
 
+  /* Outline a box until another is pointed at; none takes the outline away. */
+  point(box) {
+    this.pointed?.remove();
+    this.pointed = box && this.box("pointed", box);
+    if (box) this.lines.append(this.pointed);
+  }
+
   star() {
     if (!this.run.clicked) return [];
-    const { width, height } = this.grid, radius = Math.max(5, 0.045 * Math.max(width, height));
+    const { width, height } = this.grid, radius = Math.max(5, 0.03 * Math.max(width, height));
     const corners = Array.from({ length: 10 }, (_, corner) => {
       const reach = corner % 2 ? 0.45 * radius : radius, angle = (Math.PI * corner) / 5;
       return `${this.run.clicked[0] * width + reach * Math.sin(angle)} ${this.run.clicked[1] * height - reach * Math.cos(angle)}`;
