@@ -1,14 +1,15 @@
 """One optimizer step of a tiny agent, and the gradients it makes: alone, or as one of several processes."""
 
 import os
-import sys
 from dataclasses import dataclass, replace
 
 import torch
 from datasets import Dataset as Rows
+from torch.distributed.fsdp import FSDPModule
 from transformers import TrainerCallback
 from trl import SFTConfig
 
+from classifier_runs import whole
 from test_gui_penalties import quarters
 from wherenot.data import Dataset
 from wherenot.gui.penalties import Necessity
@@ -55,7 +56,7 @@ class Keep(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
         self.gradients = {
-            name.removeprefix("module."): weight.grad.clone()
+            name.removeprefix("module."): whole(weight.grad)
             for name, weight in model.named_parameters()
             if weight.grad is not None
         }
@@ -104,9 +105,7 @@ def one_step(
     return kept.gradients, told, trainer
 
 
-if __name__ == "__main__":  # one of several processes
-    place, names, reading, *most = sys.argv[1:]
-    found, told, _ = one_step(
-        place, size=2, names=tuple(names.split(",")), share=reading == "share", most=int(most[0]) if most else None
-    )
-    torch.save((found, told), f"{place}/{os.environ['RANK']}.pt")
+def main(place, **options):
+    """One of several processes."""
+    found, told, trainer = one_step(place, **options)
+    torch.save((found, told, isinstance(trainer.model_wrapped, FSDPModule)), f"{place}/{os.environ['RANK']}.pt")

@@ -3,6 +3,7 @@
 import os
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainingArguments, ViTConfig, ViTForImageClassification
 
@@ -112,5 +113,5 @@ def one_step(place, *, family="vit", size=8, accumulation=1, marked=range(8), ri
 
 def main(place, **options):
     """One of several processes."""
-    found, told, _ = one_step(place, **options)
-    torch.save((found, told), f"{place}/{os.environ['RANK']}.pt")
+    found, told, trainer = one_step(place, **options)
+    torch.save((found, told, isinstance(trainer.model_wrapped, FSDPModule)), f"{place}/{os.environ['RANK']}.pt")

@@ -7,6 +7,8 @@ import traceback
 import warnings
 
 import torch
+from accelerate import DistributedType
+from accelerate.state import AcceleratorState
 from forked import CONTEXT
 
 FSDP2 = {
@@ -15,12 +17,27 @@ FSDP2 = {
 }  # fmt: skip
 
 
+def _shards_on_cpus():
+    """accelerate shards models on GPUs only, and trains plainly on CPUs whatever it is told."""
+    made = AcceleratorState.__init__
+
+    def init(self, *arguments, fsdp_plugin=None, **options):
+        made(self, *arguments, fsdp_plugin=fsdp_plugin, **options)
+        if fsdp_plugin is not None:
+            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+            if self._mixed_precision != "no":
+                fsdp_plugin.set_mixed_precision(self._mixed_precision)
+
+    AcceleratorState.__init__ = init
+
+
 def _process(settings, log, module, arguments, options):
     os.environ.update(settings)
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     os.dup2(2, 1)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    _shards_on_cpus()
     try:
         importlib.import_module(module).main(*arguments, **options)
     except BaseException:
