@@ -169,7 +169,8 @@ def test_two_processes_make_the_gradients_of_one(tmp_path, names, share, most):
 
 @pytest.mark.parametrize(("names", "cut"), [("blue", {"size": 2}), ("red,blue", {"size": 1, "accumulation": 2})])
 def test_a_sharded_model_makes_the_gradients_of_a_whole_one(tmp_path, names, cut):
-    together(tmp_path, FSDP2, names=tuple(names.split(",")), **cut)
+    layers = {"FSDP_TRANSFORMER_CLS_TO_WRAP": "LlamaDecoderLayer,CLIPEncoderLayer"}
+    together(tmp_path, FSDP2 | layers, names=tuple(names.split(",")), **cut)
 
 
 def together(place, settings, *, most=None, size=2, **options):

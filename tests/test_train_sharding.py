@@ -1,0 +1,207 @@
+"""Classifiers on several processes, plain and sharded: the gradients of one process, and nothing left behind."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from accelerate import DistributedType
+from classifier_runs import METHOD, one_step
+from launches import FSDP2, launch
+from torch import nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from wherenot.methods.rrr import RRR
+from wherenot.train.sharding import check_sharding, unsharded, whole_weights
+
+pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.*")]
+LAYERS = FSDP2 | {"FSDP_TRANSFORMER_CLS_TO_WRAP": "ViTLayer"}
+WHOLE = FSDP2 | {"FSDP_AUTO_WRAP_POLICY": "NO_WRAP"}
+
+
+def far(ours, theirs):
+    """The largest difference of two sets of gradients, as a share of the largest gradient."""
+    assert ours.keys() == theirs.keys()
+    largest = max(float(each.abs().max()) for each in theirs.values())
+    return max(float((ours[name] - theirs[name]).abs().max()) for name in ours) / largest
+
+
+def together(place, settings, *, size, accumulation=1, **options):
+    """Two processes make the gradients of one; returns what the method said in each."""
+    launch("classifier_runs", place, settings=settings, size=size, accumulation=accumulation, **options)
+    expected, [alone], _ = one_step(place, **options)
+    told = []
+    for rank in range(2):
+        found, [said], sharded = torch.load(place / f"{rank}.pt")
+        assert sharded == bool(settings)
+        assert far(found, expected) < 1e-12
+        told.append(said)
+    assert sum(each["aligned"] for each in told) == alone["aligned"]
+    return told
+
+
+@pytest.mark.parametrize("family", ["vit", "plain", "cnn"])
+@pytest.mark.parametrize("marked", [range(8), (0, 1, 5), (1,), ()])
+def test_accumulating_changes_nothing(tmp_path, family, marked):
+    """``vit`` scales its own loss by the accumulation steps, the others do not."""
+    one, [told], _ = one_step(tmp_path, family=family, marked=marked)
+    cut, [again], _ = one_step(tmp_path, family=family, marked=marked, size=2, accumulation=4)
+    plain, _, _ = one_step(tmp_path, family=family, marked=marked, method=None)
+    assert far(cut, one) < 1e-6
+    assert (far(plain, one) > 1e-3) == bool(marked)
+    told.pop("seconds", None)
+    assert {name: again[name] for name in told} == pytest.approx(told, abs=1e-6)
+    assert told["aligned"] == len(marked)
+
+
+@pytest.mark.parametrize("reduction", ["batch", "sum"])
+def test_accumulating_changes_no_other_reduction(tmp_path, reduction):
+    method = replaced(reduction=reduction)
+    one, _, _ = one_step(tmp_path, marked=(0, 1, 5), method=method)
+    cut, _, _ = one_step(tmp_path, marked=(0, 1, 5), method=method, size=2, accumulation=4)
+    assert far(cut, one) < 1e-12
+
+
+def test_a_broken_step_is_forgotten(tmp_path):
+    _, _, trainer = one_step(tmp_path, size=2, accumulation=4)
+    trainer._kept = ("something",)
+    trainer.get_batch_samples(iter([]), 1, torch.device("cpu"))
+    assert trainer._kept == ()
+
+
+def test_ranks_without_images_to_align_do_not_hold_up_sharded_ones(tmp_path):
+    told = together(tmp_path, LAYERS, size=2, accumulation=2, marked=(1,))
+    assert {each["aligned"] for each in told} == {0, 1}
+
+
+def test_buffers_do_not_hold_up_plain_ones(tmp_path):
+    told = together(tmp_path, {}, family="cnn", size=4, marked=(1,))
+    assert {each["aligned"] for each in told} == {0, 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, LAYERS, WHOLE], ids=["plain", "layers", "whole"])
+@pytest.mark.parametrize("family", ["vit", "plain", "cnn"])
+@pytest.mark.parametrize("cut", [{"size": 4}, {"size": 2, "accumulation": 2}, {"size": 1, "accumulation": 4}])
+@pytest.mark.parametrize("marked", [range(8), (0, 1, 5), (1,), ()])
+def test_two_processes_make_the_gradients_of_one(tmp_path, settings, family, cut, marked):
+    if family == "cnn" and settings is LAYERS:
+        settings = WHOLE
+    together(tmp_path, settings, family=family, marked=marked, **cut)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, LAYERS], ids=["plain", "layers"])
+def test_other_methods_make_the_gradients_of_one(tmp_path, settings):
+    for method in (RRR(weight=5.0), replaced(reduction="batch")):
+        launch("classifier_runs", tmp_path, settings=settings, size=4, marked=(0, 1, 5), method=method)
+        expected, _, _ = one_step(tmp_path, marked=(0, 1, 5), method=method)
+        plain, _, _ = one_step(tmp_path, marked=(0, 1, 5), method=None)
+        assert far(plain, expected) > 1e-3
+        for rank in range(2):
+            assert far(torch.load(tmp_path / f"{rank}.pt")[0], expected) < 1e-12
+
+
+def replaced(**options):
+    from dataclasses import replace
+
+    return replace(METHOD, **options)
+
+
+class Body(nn.Module):
+    """Two sharded parts that are called one after the other, and weights of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+        self.own = nn.Linear(4, 2)
+
+    def forward(self, rows):
+        for part in self.parts:
+            rows = part(rows).relu()
+        return self.own(rows)
+
+
+@pytest.fixture
+def sharded(tmp_path):
+    """A model sharded over one process."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    torch.manual_seed(0)
+    model = Body()
+    for part in model.parts:
+        fully_shard(part)
+    yield fully_shard(model)
+    torch.distributed.destroy_process_group()
+
+
+def condition(model):
+    """Which parts are sharded, and what is called around forwards."""
+    parts = [part for part in model.modules() if isinstance(part, FSDPModule)]
+    groups = [group for part in parts for group in part._get_fsdp_state()._fsdp_param_groups]
+    hooks = [[*part._forward_pre_hooks.items(), *part._forward_hooks.items()] for part in parts]
+    return [group._sharded_state for group in groups], hooks
+
+
+@pytest.mark.parametrize("forward_before", [False, True])
+def test_a_sharded_model_is_left_as_found(sharded, forward_before):
+    """Before the first forward nothing is gathered; after one the weights of the whole are, and those of parts are not."""
+    rows = torch.rand(3, 4)
+    if forward_before:
+        sharded(rows)
+    before = condition(sharded)
+    with unsharded(sharded):
+        states, hooks = condition(sharded)
+        assert len(set(states)) == 1
+        assert states != before[0]
+        assert hooks != before[1]
+        assert sharded.parts[1](rows).shape == (3, 4)  # past the whole
+        alone = sharded(rows)
+    assert condition(sharded) == before
+    assert torch.equal(sharded(rows), alone)
+
+
+def test_gradients_made_alone_are_summed_up_with_those_of_all(sharded):
+    rows, others = torch.rand(2, 3, 4).unbind()
+    plain = Body()
+    plain.load_state_dict(whole_weights(sharded))
+    (plain(rows).square().mean() + plain(others).square().sum()).backward()
+    loss = sharded(others).square().sum()
+    with unsharded(sharded):
+        sharded(rows).square().mean().backward()
+        assert all(weight.grad is not None for weight in sharded.parameters())
+    loss.backward()
+    for (name, weight), expected in zip(sharded.named_parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(weight.grad.full_tensor(), expected.grad, atol=1e-6), name
+
+
+def test_an_exception_leaves_nothing_behind(sharded):
+    rows = torch.rand(3, 4)
+    before = condition(sharded)
+    with pytest.raises(KeyError, match="gone"), unsharded(sharded):
+        sharded(rows).sum().backward()
+        raise KeyError("gone")
+    assert condition(sharded) == before
+    sharded(rows).square().sum().backward()
+    once = [weight.grad.full_tensor().clone() for weight in sharded.parameters()]
+    sharded.zero_grad()
+    sharded(rows).square().sum().backward()
+    again = [weight.grad.full_tensor() for weight in sharded.parameters()]
+    assert all(torch.equal(*pair) for pair in zip(once, again, strict=True))
+
+
+def test_a_plain_model_is_left_alone():
+    model = Body()
+    rows = torch.rand(3, 4)
+    with unsharded(model):
+        model(rows).sum().backward()
+    assert all(weight.grad is not None for weight in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_fsdp2", "message"),
+    [(DistributedType.DEEPSPEED, False, "DeepSpeed"), (DistributedType.FSDP, False, "fsdp_version: 2")],
+)
+def test_what_cannot_be_gathered_is_refused(kind, is_fsdp2, message):
+    with pytest.raises(ValueError, match=message):
+        check_sharding(SimpleNamespace(distributed_type=kind, is_fsdp2=is_fsdp2))
+    for fine in (DistributedType.FSDP, DistributedType.MULTI_GPU, DistributedType.NO):
+        check_sharding(SimpleNamespace(distributed_type=fine, is_fsdp2=fine == DistributedType.FSDP))
