@@ -23,10 +23,11 @@ def _shards_on_cpus():
 
     def init(self, *arguments, fsdp_plugin=None, **options):
         made(self, *arguments, fsdp_plugin=fsdp_plugin, **options)
-        if fsdp_plugin is not None:
-            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
-            if self._mixed_precision != "no":
-                fsdp_plugin.set_mixed_precision(self._mixed_precision)
+        if fsdp_plugin is not None and self._mixed_precision != "no":
+            fsdp_plugin.set_mixed_precision(self._mixed_precision)
+        plugin = fsdp_plugin or getattr(self, "fsdp_plugin", None)
+        if plugin is not None:  # each further one would take the kind of the processes
+            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, plugin
 
     AcceleratorState.__init__ = init
 

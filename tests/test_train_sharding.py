@@ -1,5 +1,6 @@
 """Classifiers on several processes, plain and sharded: the gradients of one process, and nothing left behind."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,9 @@ from classifier_runs import METHOD, one_step
 from launches import FSDP2, launch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from train_runs import one_run
 
+from wherenot.models import load_classifier
 from wherenot.methods.rrr import RRR
 from wherenot.train.sharding import check_sharding, unsharded, whole_weights
 
@@ -205,3 +208,25 @@ def test_what_cannot_be_gathered_is_refused(kind, is_fsdp2, message):
         check_sharding(SimpleNamespace(distributed_type=kind, is_fsdp2=is_fsdp2))
     for fine in (DistributedType.FSDP, DistributedType.MULTI_GPU, DistributedType.NO):
         check_sharding(SimpleNamespace(distributed_type=fine, is_fsdp2=fine == DistributedType.FSDP))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, LAYERS], ids=["plain", "sharded"])
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_several_processes_go_on_to_the_same_bits(tmp_path, settings, keep):
+    options = {"settings": settings, "batch_size": 8, "keep": keep}
+    launch("train_runs", tmp_path, "whole", **options)
+    launch("train_runs", tmp_path, "cut", cut=6, **options)  # 3 steps and 2 batches of validation to the epoch
+    assert (tmp_path / "cut/checkpoints/checkpoint-3/whole.json").is_file()
+    assert not (tmp_path / "cut/metrics.json").exists()
+    launch("train_runs", tmp_path, "cut", **options)
+    assert json.loads((tmp_path / "cut/run.json").read_text())["resumed"]
+    whole, cut = (load_classifier(str(tmp_path / name)).state_dict() for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert (tmp_path / "whole/metrics.json").read_text() == (tmp_path / "cut/metrics.json").read_text()
+    alone = load_classifier(str(one_run(tmp_path / "alone", keep=keep))).state_dict()
+    assert all(torch.allclose(whole[name], alone[name], atol=1e-4) for name in whole)
+    lines = [[json.loads(line) for line in (tmp_path / name / "steps.jsonl").read_text().splitlines()] for name in (
+        "whole", "alone")]  # fmt: skip
+    assert len(lines[0]) == len(lines[1])
+    assert not list((tmp_path / "whole").rglob("*.bin")) + list((tmp_path / "whole").rglob("*.pt"))

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import DistributedType
 from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.distributed.fsdp import FSDPModule
+
+from wherenot.train.states import read_state, write_state
+
+_WEIGHTS, _OPTIMIZER = "whole_weights", "whole_optimizer"
 
 
 def check_sharding(accelerator: Any) -> None:
@@ -68,8 +80,12 @@ def unsharded(model: nn.Module) -> Iterator[None]:
             part.reshard()
 
 
-def whole_weights(model: nn.Module) -> dict[str, Any]:
+def whole_weights(model: nn.Module, *, trainable: bool = False) -> dict[str, Any]:
     """The weights and buffers of a model on the CPU, whole if FSDP2 shards them. All processes must ask.
+
+    Args:
+        model: The whole model.
+        trainable: Leave frozen weights out.
 
     Returns:
         By name; empty on all processes of several but the first.
@@ -78,7 +94,37 @@ def whole_weights(model: nn.Module) -> dict[str, Any]:
         >>> {name: tuple(value.shape) for name, value in whole_weights(nn.Linear(2, 1)).items()}
         {'weight': (1, 2), 'bias': (1,)}
     """
-    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=trainable)
+    return get_model_state_dict(model, options=options)
+
+
+def write_sharded(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Write whole what trains of a sharded model, its buffers and its optimizer. All processes must call; one writes.
+
+    Args:
+        folder: Where to.
+        model: The whole model. Of buffers, which are not sharded, those of the first process are written.
+        optimizer: Of its weights.
+    """
+    weights = whole_weights(model, trainable=True)
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    state = get_optimizer_state_dict(model, optimizer, options=options)
+    if weights:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_state(folder, _WEIGHTS, weights)
+        write_state(folder, _OPTIMIZER, state)
+
+
+def load_sharded_weights(folder: Path, model: nn.Module) -> None:
+    """Give a sharded model the weights and buffers that `write_sharded` wrote; what was frozen stays."""
+    options = StateDictOptions(full_state_dict=True, strict=False)
+    set_model_state_dict(model, read_state(folder, _WEIGHTS), options=options)
+
+
+def load_sharded_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Give the optimizer of a sharded model the state that `write_sharded` wrote."""
+    state = read_state(folder, _OPTIMIZER)
+    set_optimizer_state_dict(model, optimizer, state, options=StateDictOptions(full_state_dict=True))
 
 
 def _parts(model: nn.Module) -> list[FSDPModule]:
