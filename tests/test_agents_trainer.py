@@ -158,6 +158,7 @@ def test_what_cannot_be_asked_past_its_wrapper_is_refused(tmp_path, whole, monke
         trainer._find([], 1)
 
 
+LAYERS = FSDP2 | {"FSDP_TRANSFORMER_CLS_TO_WRAP": "LlamaDecoderLayer,CLIPEncoderLayer"}
 SPREAD = [("red,green,blue,yellow", True, 3), ("blue", False, None)]
 
 
@@ -167,10 +168,10 @@ def test_two_processes_make_the_gradients_of_one(tmp_path, names, share, most):
     together(tmp_path, {}, names=tuple(names.split(",")), share=share, most=most)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("names", "cut"), [("blue", {"size": 2}), ("red,blue", {"size": 1, "accumulation": 2})])
 def test_a_sharded_model_makes_the_gradients_of_a_whole_one(tmp_path, names, cut):
-    layers = {"FSDP_TRANSFORMER_CLS_TO_WRAP": "LlamaDecoderLayer,CLIPEncoderLayer"}
-    together(tmp_path, FSDP2 | layers, names=tuple(names.split(",")), **cut)
+    together(tmp_path, LAYERS, names=tuple(names.split(",")), **cut)
 
 
 def together(place, settings, *, most=None, size=2, **options):
@@ -182,3 +183,21 @@ def together(place, settings, *, most=None, size=2, **options):
         assert sharded == bool(settings)
         assert far(found, expected) < ROUNDING
         assert said == pytest.approx(told, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_sharded_run_ends_as_a_plain_one(tmp_path):
+    from wherenot.models import load_vlm
+    from wherenot.models.tiny_vlms import tiny_vlm
+
+    for part in tiny_vlm("llava"):
+        part.save_pretrained(tmp_path / "base")
+    for name, settings in (("plain", {}), ("sharded", LAYERS)):
+        launch("agent_runs", tmp_path, name, settings=settings, base=str(tmp_path / "base"))
+    plain, sharded = (
+        dict(load_vlm(tmp_path / name / "model").model.named_parameters()) for name in ("plain", "sharded")
+    )
+    assert all(torch.allclose(sharded[name], plain[name], atol=1e-4) for name in plain)
+    assert max(float(weight.abs().max()) for name, weight in plain.items() if "lora_B" in name) > 1e-3
+    lines = [(tmp_path / name / "validation.jsonl").read_text() for name in ("plain", "sharded")]
+    assert lines[0] == lines[1]
