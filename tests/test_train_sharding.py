@@ -14,6 +14,7 @@ from train_runs import one_run
 
 from wherenot.models import load_classifier
 from wherenot.methods.rrr import RRR
+from wherenot.methods.xil import XIL
 from wherenot.train.sharding import check_sharding, unsharded, whole_weights
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.*")]
@@ -95,7 +96,7 @@ def test_two_processes_make_the_gradients_of_one(tmp_path, settings, family, cut
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, LAYERS], ids=["plain", "layers"])
 def test_other_methods_make_the_gradients_of_one(tmp_path, settings):
-    for method in (RRR(weight=5.0), replaced(reduction="batch")):
+    for method in (RRR(weight=1e6), XIL(weight=100.0), replaced(reduction="batch")):
         launch("classifier_runs", tmp_path, settings=settings, size=4, marked=(0, 1, 5), method=method)
         expected, _, _ = one_step(tmp_path, marked=(0, 1, 5), method=method)
         plain, _, _ = one_step(tmp_path, marked=(0, 1, 5), method=None)
