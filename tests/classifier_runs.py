@@ -111,7 +111,10 @@ def one_step(place, *, family="vit", size=8, accumulation=1, marked=range(8), ri
     return kept.gradients, told, trainer
 
 
-def main(place, **options):
-    """One of several processes."""
-    found, told, trainer = one_step(place, **options)
-    torch.save((found, told, isinstance(trainer.model_wrapped, FSDPModule)), f"{place}/{os.environ['RANK']}.pt")
+def main(place, cases):
+    """One of several processes, for one step after another."""
+    found = []
+    for case in cases:
+        gradients, told, trainer = one_step(place, **case)
+        found.append((gradients, told, isinstance(trainer.model_wrapped, FSDPModule)))
+    torch.save(found, f"{place}/{os.environ['RANK']}.pt")

@@ -29,18 +29,21 @@ def far(ours, theirs):
     return max(float((ours[name] - theirs[name]).abs().max()) for name in ours) / largest
 
 
-def together(place, settings, *, size, accumulation=1, **options):
-    """Two processes make the gradients of one; returns what the method said in each."""
-    launch("classifier_runs", place, settings=settings, size=size, accumulation=accumulation, **options)
-    expected, [alone], _ = one_step(place, **options)
-    told = []
-    for rank in range(2):
-        found, [said], sharded = torch.load(place / f"{rank}.pt")
-        assert sharded == bool(settings)
-        assert far(found, expected) < 1e-12
-        told.append(said)
-    assert sum(each["aligned"] for each in told) == alone["aligned"]
-    return told
+def together(place, settings, *cases, size, accumulation=1):
+    """Two processes make the gradients of one; returns how many images each aligned, and how far gradients are."""
+    cut = {"size": size, "accumulation": accumulation}
+    launch("classifier_runs", place, [case | cut for case in cases], settings=settings)
+    ranks = [torch.load(place / f"{rank}.pt") for rank in range(2)]
+    aligned, distances = [], []
+    for case, *found in zip(cases, *ranks, strict=True):
+        expected, [alone], _ = one_step(place, **case)
+        for gradients, _, sharded in found:
+            assert sharded == bool(settings)
+            distances.append(far(gradients, expected))
+        aligned.append({said.get("aligned") for _, [said], _ in found})
+        assert sum(said.get("aligned", 0) for _, [said], _ in found) == alone.get("aligned", 0)
+    assert max(distances) < 1e-12
+    return aligned
 
 
 @pytest.mark.parametrize("family", ["vit", "plain", "cnn"])
@@ -73,36 +76,34 @@ def test_a_broken_step_is_forgotten(tmp_path):
 
 
 def test_ranks_without_images_to_align_do_not_hold_up_sharded_ones(tmp_path):
-    told = together(tmp_path, LAYERS, size=2, accumulation=2, marked=(1,))
-    assert {each["aligned"] for each in told} == {0, 1}
+    assert together(tmp_path, LAYERS, {"marked": (1,)}, size=2, accumulation=2) == [{0, 1}]
 
 
 def test_buffers_do_not_hold_up_plain_ones(tmp_path):
-    told = together(tmp_path, {}, family="cnn", size=4, marked=(1,))
-    assert {each["aligned"] for each in told} == {0, 1}
+    assert together(tmp_path, {}, {"family": "cnn", "marked": (1,)}, size=4) == [{0, 1}]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [{}, LAYERS, WHOLE], ids=["plain", "layers", "whole"])
-@pytest.mark.parametrize("family", ["vit", "plain", "cnn"])
+@pytest.mark.parametrize(
+    ("settings", "family"),
+    [({}, "vit"), ({}, "plain"), ({}, "cnn"), (LAYERS, "vit"), (LAYERS, "plain"), (WHOLE, "cnn")],
+    ids=["plain-vit", "plain-plain", "plain-cnn", "layers-vit", "layers-plain", "whole-cnn"],
+)
 @pytest.mark.parametrize("cut", [{"size": 4}, {"size": 2, "accumulation": 2}, {"size": 1, "accumulation": 4}])
-@pytest.mark.parametrize("marked", [range(8), (0, 1, 5), (1,), ()])
-def test_two_processes_make_the_gradients_of_one(tmp_path, settings, family, cut, marked):
-    if family == "cnn" and settings is LAYERS:
-        settings = WHOLE
-    together(tmp_path, settings, family=family, marked=marked, **cut)
+def test_two_processes_make_the_gradients_of_one(tmp_path, settings, family, cut):
+    marked = (tuple(range(8)), (0, 1, 5), (1,), ())
+    together(tmp_path, settings, *({"family": family, "marked": which} for which in marked), **cut)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, LAYERS], ids=["plain", "layers"])
 def test_other_methods_make_the_gradients_of_one(tmp_path, settings):
-    for method in (RRR(weight=1e6), XIL(weight=100.0), replaced(reduction="batch")):
-        launch("classifier_runs", tmp_path, settings=settings, size=4, marked=(0, 1, 5), method=method)
-        expected, _, _ = one_step(tmp_path, marked=(0, 1, 5), method=method)
-        plain, _, _ = one_step(tmp_path, marked=(0, 1, 5), method=None)
-        assert far(plain, expected) > 1e-3
-        for rank in range(2):
-            assert far(torch.load(tmp_path / f"{rank}.pt")[0], expected) < 1e-12
+    methods = (RRR(weight=1e6), XIL(weight=100.0), replaced(reduction="batch"))
+    cases = [{"marked": (0, 1, 5), "method": method} for method in methods]
+    plain, _, _ = one_step(tmp_path, method=None)
+    for case in cases:
+        assert far(plain, one_step(tmp_path, **case)[0]) > 1e-3
+    together(tmp_path, settings, *cases, size=4)
 
 
 def replaced(**options):
