@@ -4,11 +4,11 @@
     python benchmarks/ddp.py --model efficientnet-lite0@96 --steps 40 --methods paper
     python benchmarks/ddp.py --steps 20 --repeats 1            # a try
 
-`wherenot train` on decoy, as `accelerate launch` starts it (gloo, plain data parallelism), a batch per process and step.
-Only steps count, from the first after `--warm` to the last: not loading, not the priors that wherenot draws before, not
-validation. One process and two run in turn; medians are told. Efficiency is samples per second of two over twice those
-of one: 1 is all that can be had, .5 means that the second core buys nothing. Alignment acts on images that are right,
-so the warm-up must be long enough to learn something; how many it looked at is told, too.
+`wherenot train` on decoy, as `accelerate launch` starts it (gloo, plain data parallelism), a batch per process and
+step. Only steps count, from the first after `--warm` to the last: not loading, not the priors that wherenot draws
+before, not validation. One process and two run in turn; medians are told. Efficiency is samples per second of two over
+twice those of one: 1 is all that can be had, .5 means that the second core buys nothing. Alignment acts on images that
+are right, so the warm-up must be long enough to learn something; how many it looked at is told, too.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import ClassVar
 from unittest.mock import patch
 
 import torch
@@ -36,7 +37,7 @@ METHODS = ("finetune", "wherenot", "paper")
 class Timed(TrainingProgress):
     """Remembers when steps ended."""
 
-    ends: dict[int, float] = {}
+    ends: ClassVar[dict[int, float]] = {}
 
     def on_step_end(self, args, state, control, **kwargs):
         """Remember."""
@@ -87,7 +88,8 @@ def speed(options, method, ranks):
             )
             for rank in range(ranks)
         ]
-        assert not any([process.wait() for process in running]), "a process failed; --loud shows why"
+        codes = [process.wait() for process in running]
+        assert not any(codes), "a process failed; --loud shows why"
         seconds = json.loads(Path(folder, "run/seconds.json").read_text())
         lines = [json.loads(line) for line in Path(folder, "run/steps.jsonl").read_text().splitlines()]
     aligned = [line["aligned"] for line in lines if "aligned" in line and line["step"] > options.warm]

@@ -5,10 +5,12 @@ import os
 import socket
 import traceback
 import warnings
+from pathlib import Path
 
 import torch
 from accelerate import DistributedType
 from accelerate.state import AcceleratorState
+
 from forked import CONTEXT
 
 FSDP2 = {
@@ -41,7 +43,7 @@ def _process(settings, log, module, arguments, options):
     _shards_on_cpus()
     try:
         importlib.import_module(module).main(*arguments, **options)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - also of what ends a process; the others are not to wait for it
         traceback.print_exc()
         os._exit(1)
     os._exit(0)  # nothing waits for the others any more
@@ -71,8 +73,7 @@ def launch(module, place, *arguments, processes=2, timeout=240, settings=None, *
     try:
         for rank, process in enumerate(started):
             process.join(timeout)
-            with open(f"{place}/{rank}.log") as log:
-                assert process.exitcode == 0, f"process {rank}: {log.read()}"
+            assert process.exitcode == 0, f"process {rank}: {Path(place, f'{rank}.log').read_text()}"
     finally:
         for process in started:
             process.kill()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from launches import FSDP2, launch
 
 pytest.importorskip("trl")

@@ -1,20 +1,21 @@
 """Classifiers on several processes, plain and sharded: the gradients of one process, and nothing left behind."""
 
 import json
+from contextlib import suppress
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 from accelerate import DistributedType
-from classifier_runs import METHOD, one_step
-from launches import FSDP2, launch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from train_runs import one_run
 
-from wherenot.models import load_classifier
+from classifier_runs import METHOD, one_step
+from launches import FSDP2, launch
+from train_runs import one_run
 from wherenot.methods.rrr import RRR
-from wherenot.methods.xil import XIL
+from wherenot.models import load_classifier
 from wherenot.train.sharding import check_sharding, unsharded, whole_weights
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.*")]
@@ -62,7 +63,7 @@ def test_accumulating_changes_nothing(tmp_path, family, marked):
 
 @pytest.mark.parametrize("reduction", ["batch", "sum"])
 def test_accumulating_changes_no_other_reduction(tmp_path, reduction):
-    method = replaced(reduction=reduction)
+    method = replace(METHOD, reduction=reduction)
     one, _, _ = one_step(tmp_path, marked=(0, 1, 5), method=method)
     cut, _, _ = one_step(tmp_path, marked=(0, 1, 5), method=method, size=2, accumulation=4)
     assert far(cut, one) < 1e-12
@@ -98,18 +99,12 @@ def test_two_processes_make_the_gradients_of_one(tmp_path, settings, family, cut
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, LAYERS], ids=["plain", "layers"])
 def test_other_methods_make_the_gradients_of_one(tmp_path, settings):
-    methods = (RRR(weight=1e6), XIL(weight=100.0), replaced(reduction="batch"))
+    methods = (RRR(weight=1e6), replace(METHOD, reduction="batch"))
     cases = [{"marked": (0, 1, 5), "method": method} for method in methods]
     plain, _, _ = one_step(tmp_path, method=None)
     for case in cases:
         assert far(plain, one_step(tmp_path, **case)[0]) > 1e-3
     together(tmp_path, settings, *cases, size=4)
-
-
-def replaced(**options):
-    from dataclasses import replace
-
-    return replace(METHOD, **options)
 
 
 class Body(nn.Module):
@@ -148,7 +143,7 @@ def condition(model):
 
 @pytest.mark.parametrize("forward_before", [False, True])
 def test_a_sharded_model_is_left_as_found(sharded, forward_before):
-    """Before the first forward nothing is gathered; after one the weights of the whole are, and those of parts are not."""
+    """Before the first forward nothing is gathered; after one the weights of the whole are, those of parts are not."""
     rows = torch.rand(3, 4)
     if forward_before:
         sharded(rows)
@@ -181,9 +176,9 @@ def test_gradients_made_alone_are_summed_up_with_those_of_all(sharded):
 def test_an_exception_leaves_nothing_behind(sharded):
     rows = torch.rand(3, 4)
     before = condition(sharded)
-    with pytest.raises(KeyError, match="gone"), unsharded(sharded):
+    with suppress(KeyError), unsharded(sharded):
         sharded(rows).sum().backward()
-        raise KeyError("gone")
+        raise KeyError
     assert condition(sharded) == before
     sharded(rows).square().sum().backward()
     once = [weight.grad.full_tensor().clone() for weight in sharded.parameters()]

@@ -265,7 +265,8 @@ class MethodMixin:
         totals = [sum(column) for column in zip_longest(*counts, fillvalue=0)]
         if not totals:
             return terms.loss
-        means = [mean * (count * len(counts) / total) for (mean, count), total in zip(terms.parts, totals) if count]
+        parts = zip(terms.parts, totals, strict=False)  # terms that were left out have no parts
+        means = [mean * (count * len(counts) / total) for (mean, count), total in parts if count]
         return torch.stack(means).sum() if means else terms.loss.detach() * 0
 
 
@@ -276,8 +277,8 @@ def _joined(batches: Sequence[Batch]) -> Batch:
     shapes = {tuple(batch.images.shape[1:]) for batch in batches}
     if len(shapes) > 1:
         raise ValueError(
-            f"MethodMixin: the batches of a step must have images of one shape, got {sorted(shapes)}; give them one, or "
-            "train without gradient accumulation."
+            f"MethodMixin: the batches of a step must have images of one shape, got {sorted(shapes)}; give them one, "
+            "or train without gradient accumulation."
         )
     maps = [batch.labels for batch in batches if batch.labels is not None]
     if len(maps) < len(batches) and maps:  # no image of a batch has a prior, so nobody asks for its regions
