@@ -207,8 +207,8 @@ class Alignment:
         )
         before = before.detach() if self.detach_before else before
         losses = []
-        for examples, gain in ((tops, top), (later, after - before)):
-            image = torch.tensor([prefix.image for prefix in examples], dtype=torch.long, device=full.device)
+        for prefixes, gain in ((tops, top), (later, after - before)):
+            image = torch.tensor([prefix.image for prefix in prefixes], dtype=torch.long, device=full.device)
             losses.append(
                 adaptive_log(gain / self.objective.maximum, human[image], full[image], beta=self.beta, **common)
             )

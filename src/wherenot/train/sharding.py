@@ -145,7 +145,7 @@ def _without_hooks(parts: list[FSDPModule]) -> Iterator[None]:
     """
     exchanged = []
     for part in parts:
-        state = part._get_fsdp_state()
+        state: Any = part._get_fsdp_state()
         handle = state._pre_forward_hook_handle
         several = getattr(handle, "handles", None)  # parts of several modules keep all their handles as one
         for each in several or (handle, state._post_forward_hook_handle):

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
-from torch.distributed.fsdp import FSDPModule
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging
@@ -89,8 +88,8 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
         checkpoint = last_whole_checkpoint(folder.path / "checkpoints")
     with quiet_transformers(), progress:
         trainer.train(resume_from_checkpoint=checkpoint)
-    if isinstance(trainer.model, FSDPModule):
-        classifier = _whole(config, dataset.classes, trainer.model)
+    if trainer.accelerator.is_fsdp2:
+        classifier = _whole(config, dataset.classes, model)
     if state.is_main_process:
         _finish(config, folder, dataset, classifier, trainer, started, resumed=checkpoint is not None)
     state.wait_for_everyone()
@@ -126,7 +125,7 @@ def _finish(
     shutil.rmtree(folder.path / "checkpoints")
 
 
-def _whole(config: TrainConfig, classes: Sequence[str], sharded: FSDPModule) -> Classifier:
+def _whole(config: TrainConfig, classes: Sequence[str], sharded: TaskModel) -> Classifier:
     """A classifier with the weights of a sharded one; on all processes but the first they mean nothing."""
     classifier = _classifier(config, classes)
     weights = whole_weights(sharded)

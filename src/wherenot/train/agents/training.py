@@ -95,9 +95,9 @@ def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None 
     with quiet_transformers(), progress:
         trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - started
-    with unsharded(trainer.model_wrapped):
+    with unsharded(vlm.wrapped):
         records = _validate(config, dataset, vlm, state, quiet=quiet)
-    weights = whole_weights(trainer.model_wrapped) if trainer.accelerator.is_fsdp2 else None
+    weights = whole_weights(vlm.wrapped) if trainer.accelerator.is_fsdp2 else None
     if state.is_main_process:
         with writing(folder.path / "model"):
             _save(vlm, folder.path / "model", weights)
