@@ -92,7 +92,7 @@ def killed_run(number, model, out, seconds, right, options, rng):
         begun(out, running)
         drawn = rng.random()
         if options.engine == "ray":  # its records come in blocks: evenly over these, not over the time
-            wanted = (kill + drawn) / options.kills * len(right)
+            wanted = (kill + drawn) / (options.kills + 1) * len(right)
             while len(RecordStore(out).numbers()) < wanted and running[0].poll() is None:
                 time.sleep(0.02)
         else:
