@@ -40,8 +40,9 @@ def speed(model, data, config, actors):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="small-vit")
-    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--partition", default="grid:5x5")
+    parser.add_argument("--max-regions", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -49,8 +50,9 @@ def main():
     data = decoy(0, num_train=10, num_validation=10, num_test=options.images)
     model = build_classifier(options.model, classes=data.classes)
     config = AuditConfig(
-        splits=("test_biased",), max_images=options.images, max_pictures=0, partition=options.partition, batch_size=8
-    )
+        splits=("test_biased",), max_images=options.images, max_pictures=0, partition=options.partition, batch_size=8,
+        max_regions=options.max_regions, noise=(),
+    )  # fmt: skip
     # A third that no actor takes, or nothing could be done beside them; there are as many cores as the machine has.
     ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
     found = {1: [], 2: []}
