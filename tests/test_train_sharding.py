@@ -208,6 +208,14 @@ def test_what_cannot_be_gathered_is_refused(kind, is_fsdp2, message):
 
 
 @pytest.mark.slow
+def test_a_method_that_prepares_trains_sharded_as_plainly(tmp_path):
+    for out, settings in (("plain", {}), ("sharded", LAYERS)):
+        launch("train_runs", tmp_path, out, settings=settings, batch_size=8, name="wherenot")
+    plain, sharded = (load_classifier(str(tmp_path / name)).state_dict() for name in ("plain", "sharded"))
+    assert all(torch.allclose(plain[name], sharded[name], atol=1e-4) for name in plain)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, LAYERS], ids=["plain", "sharded"])
 @pytest.mark.parametrize("keep", ["last", "best"])
 def test_several_processes_go_on_to_the_same_bits(tmp_path, settings, keep):

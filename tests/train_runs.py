@@ -9,9 +9,10 @@ from wherenot.train.config import MethodConfig, OptimizationConfig, TrainConfig
 from wherenot.train.trainer import MethodMixin
 
 
-def one_run(out, *, batch_size=16, keep="last"):
+def one_run(out, *, batch_size=16, keep="last", name="log"):
     """Train for two epochs of three steps, aligned in every second step."""
-    method = MethodConfig(name="log", interval=2, confidence_above=0.0, partition="grid:2x2", max_regions=2)
+    searched = {"interval": 2, "confidence_above": 0.0, "partition": "grid:2x2", "max_regions": 2}
+    method = MethodConfig(name=name, **(searched if name == "log" else {}))
     plan = OptimizationConfig(epochs=2, batch_size=batch_size, keep=keep)
     data = decoy(0, num_train=48, num_validation=20, num_test=10)
     return training.train(
@@ -19,7 +20,7 @@ def one_run(out, *, batch_size=16, keep="last"):
     )
 
 
-def main(place, name, *, cut=None, **options):
+def main(place, out, *, cut=None, **options):
     """One of several processes; all are cut at the same batch."""
     original, calls = MethodMixin.compute_loss, []
 
@@ -30,4 +31,4 @@ def main(place, name, *, cut=None, **options):
         return original(self, *arguments, **given)
 
     MethodMixin.compute_loss = compute_loss
-    one_run(f"{place}/{name}", **options)
+    one_run(f"{place}/{out}", **options)

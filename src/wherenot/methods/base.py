@@ -61,7 +61,11 @@ class Terms:
 
 @runtime_checkable
 class Method(Protocol):
-    """Anything training can add to the task loss: alignment, a baseline or a control."""
+    """Anything training can add to the task loss: alignment, a baseline or a control.
+
+    Two attributes spare work where a model lies on several devices: ``interval``, for a method that acts at steps
+    divisible by it, and ``asks_model``, False for one that never calls the model.
+    """
 
     def __call__(self, model: nn.Module, batch: Batch, step: int) -> Terms:
         """Return the terms for `batch` at 1-based optimizer step `step`; the model's mode is left as found."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import zip_longest
 from typing import Any
 
@@ -246,7 +247,7 @@ class MethodMixin:
         # One wrapper for all steps: what is measured of a model once is remembered with it.
         if self._asked is None or self._asked.model is not model:
             self._asked = LogitsOf(model)
-        with unsharded(model):
+        with unsharded(model) if getattr(self.method, "asks_model", True) else nullcontext():
             terms = _without_nan(self.method(self._asked, batch, step))
             added = share * self._over_processes(terms)
             if isinstance(model, FSDPModule):
