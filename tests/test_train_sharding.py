@@ -11,12 +11,15 @@ from accelerate import DistributedType
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from classifier_runs import METHOD, one_step
+from classifier_runs import METHOD, SIDE, items, network, one_step
 from launches import FSDP2, launch
 from train_runs import one_run
+from wherenot import Prior
+from wherenot.methods import Batch
 from wherenot.methods.rrr import RRR
 from wherenot.models import load_classifier
 from wherenot.train.sharding import check_sharding, unsharded, whole_weights
+from wherenot.train.trainer import LogitsOf, collate
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.*")]
 LAYERS = FSDP2 | {"FSDP_TRANSFORMER_CLS_TO_WRAP": "ViTLayer"}
@@ -67,6 +70,25 @@ def test_accumulating_changes_no_other_reduction(tmp_path, reduction):
     one, _, _ = one_step(tmp_path, marked=(0, 1, 5), method=method)
     cut, _, _ = one_step(tmp_path, marked=(0, 1, 5), method=method, size=2, accumulation=4)
     assert far(cut, one) < 1e-12
+
+
+@pytest.mark.parametrize(("reduction", "counts"), [("mean", (2, 2)), ("batch", (3, 3)), ("sum", ())])
+def test_alignment_says_what_its_losses_are_means_of(reduction, counts):
+    rows = items("cnn", range(3), (1, 2))[:3]  # the first is not right
+    batch = collate(rows)
+    model = LogitsOf(network("cnn").eval())
+    given = Batch(
+        images=batch["pixel_values"], targets=batch["labels"], logits=model(batch["pixel_values"]),
+        priors=[Prior.from_boxes([[0, 0, 3, 3]], SIDE, SIDE)] * 3,
+    )  # fmt: skip
+    method = replace(METHOD, reduction=reduction, max_regions=2, tau=1.0)  # no region is wholly on the prior
+    terms = method(model, given, 1)
+    assert tuple(count for _, count in terms.parts) == counts
+    assert not counts or torch.allclose(sum(part for part, _ in terms.parts), terms.loss)
+    none = replace(method, confidence_above=2.0)(model, given, 1)
+    assert [(float(part), count) for part, count in none.parts] == {
+        "mean": [(0, 0), (0, 0)], "batch": [(0, 3), (0, 3)], "sum": [],
+    }[reduction]  # fmt: skip
 
 
 def test_a_broken_step_is_forgotten(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -235,7 +236,7 @@ class MethodMixin:
         check_sharding(self.accelerator)
         task_loss, share = loss.detach(), 1 / self.current_gradient_accumulation_steps
         if isinstance(self.method, WholeStep) and self.method.joins_batches:
-            self._kept = (*self._kept, (batch, task_loss))
+            self._kept = (*self._kept, (replace(batch, logits=batch.logits.detach()), task_loss))
             if not self.accelerator.sync_gradients:
                 return loss
             losses = torch.stack([each for _, each in self._kept])
@@ -288,7 +289,7 @@ def _joined(batches: Sequence[Batch]) -> Batch:
     return Batch(
         images=torch.cat([batch.images for batch in batches]),
         targets=torch.cat([batch.targets for batch in batches]),
-        logits=torch.cat([batch.logits.detach() for batch in batches]),
+        logits=torch.cat([batch.logits for batch in batches]),
         priors=[prior for batch in batches for prior in batch.priors],
         labels=torch.cat(maps) if maps else None,
     )
