@@ -1,24 +1,32 @@
 """One optimizer step of a tiny agent, and the gradients it makes: alone, or as one of several processes."""
 
 import os
-import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from datasets import Dataset as Rows
+from torch.distributed.fsdp import FSDPModule
 from transformers import TrainerCallback
 from trl import SFTConfig
 
+from classifier_runs import whole
 from test_gui_penalties import quarters
 from wherenot.data import Dataset
 from wherenot.gui.penalties import Necessity
 from wherenot.models import VisionLanguageModel
 from wherenot.models.tiny_vlms import tiny_vlm
 from wherenot.train.agents.collating import AgentCollator
-from wherenot.train.agents.config import AgentMethodConfig, LoraConfig
+from wherenot.train.agents.config import (
+    AgentMethodConfig,
+    AgentOptimizationConfig,
+    AgentTrainConfig,
+    LoraConfig,
+)
 from wherenot.train.agents.lora import attach
 from wherenot.train.agents.recipe import click_preparer
 from wherenot.train.agents.trainer import AgentTrainer
+from wherenot.train.agents.training import train_agent
 
 BOXES = [(x, y, x + 42.0, y + 42.0) for y in (0.0, 42.0) for x in (0.0, 42.0)]
 NAMES = ("red", "green", "blue", "yellow")
@@ -55,7 +63,7 @@ class Keep(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
         self.gradients = {
-            name.removeprefix("module."): weight.grad.clone()
+            name.removeprefix("module."): whole(weight.grad)
             for name, weight in model.named_parameters()
             if weight.grad is not None
         }
@@ -104,9 +112,23 @@ def one_step(
     return kept.gradients, told, trainer
 
 
-if __name__ == "__main__":  # one of several processes
-    place, names, reading, *most = sys.argv[1:]
-    found, told, _ = one_step(
-        place, size=2, names=tuple(names.split(",")), share=reading == "share", most=int(most[0]) if most else None
+def main(place, run=None, **options):
+    """One of several processes."""
+    if run is not None:
+        whole_run(place, run, **options)
+        return
+    found, told, trainer = one_step(place, **options)
+    torch.save((found, told, isinstance(trainer.model_wrapped, FSDPModule)), f"{place}/{os.environ['RANK']}.pt")
+
+
+def whole_run(place, name, *, base):
+    """A run of `wherenot train`, its folder beside those of others."""
+    method = AgentMethodConfig(name="necessity", interval=2, right_above=0.0, tokens="all", form="log")
+    plan = AgentOptimizationConfig(
+        steps=4, batch_size=1, learning_rate=1e-2, save_every=2, warmup_frac=0.0, schedule="constant",
+        tasks_per_screen=1,
+    )  # fmt: skip
+    given = AgentTrainConfig(
+        data="quarters", model=base, max_tokens=4, lora=LoraConfig(rank=2), method=method, optimization=plan
     )
-    torch.save((found, told), f"{place}/{os.environ['RANK']}.pt")
+    return train_agent(given, Path(place) / name, dataset=clicks(), quiet=True)

@@ -1,8 +1,10 @@
-"""Audits the same samples here and on a cluster of this machine, where an actor dies once; prints what differs."""
+"""Audits the same samples here and on a cluster of this machine, where an actor or a node dies once; prints both."""
 
 import json
 import os
 import sys
+import threading
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,20 +33,66 @@ def auditor(classifier, marker):
     return Dying(classifier, CONFIG)
 
 
-def main(place):
+def noting(classifier, place):
+    """Says on which node it is before its first batch, and takes its time for each."""
+
+    class Noting(ClassifierAuditor):
+        def records(self, prepared, plan, /):
+            import ray
+
+            (place / f"node-{ray.get_runtime_context().get_node_id()}").touch()
+            with (place / "made.txt").open("a") as made:
+                made.writelines(f"{each.sample.id}\n" for each in prepared)
+            time.sleep(0.5)
+            return super().records(prepared, plan)
+
+    return Noting(classifier, CONFIG)
+
+
+def take_a_node_away(cluster, nodes, place):
+    """Once there is an actor on one of them, in the midst of its work."""
+    while not (found := list(place.glob("node-*"))):
+        time.sleep(0.05)
+    time.sleep(0.7)
+    busy = found[0].name.removeprefix("node-")
+    [node] = [node for node in nodes if node.node_id == busy]
+    cluster.remove_node(node, allow_graceful=False)
+    (place / "died").touch()
+
+
+def with_a_node_less(place, dataset, classifier, options):
+    from ray.cluster_utils import Cluster
+
+    memory = 80 * 2**20
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": memory})
+    nodes = [cluster.add_node(num_cpus=3, object_store_memory=memory) for _ in range(2)]
+    thread = threading.Thread(target=take_a_node_away, args=(cluster, nodes, place), daemon=True)
+    thread.start()
+    engine = RayEngine(load=partial(noting, classifier, place), actors=2, address=cluster.address)
+    try:
+        return audit(classifier, dataset, place / "cluster", replace(CONFIG), **options, engine=engine)
+    finally:
+        import ray
+
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def main(place, dies):
     torch.manual_seed(0)
     dataset = load_dataset(str(place / "data"), on_bad="skip")
     classifier = build_classifier("small-cnn", classes=dataset.classes)
     options = {"name": "toy", "model": "toy"}
     here = audit(classifier, dataset, place / "here", CONFIG, **options)
-    cluster = audit(
-        classifier, dataset, place / "cluster", replace(CONFIG), **options,
-        engine=RayEngine(load=partial(auditor, classifier, place / "died"), actors=1),
-    )  # fmt: skip
+    if dies == "node":
+        cluster = with_a_node_less(place, dataset, classifier, options)
+    else:
+        engine = RayEngine(load=partial(auditor, classifier, place / "died"), actors=1)
+        cluster = audit(classifier, dataset, place / "cluster", replace(CONFIG), **options, engine=engine)
     records = [list(RecordStore(folder).read()) for folder in (here, cluster)]
     pictures = [sorted(path.name for path in (folder / "evidence").iterdir()) for folder in (here, cluster)]
     print(json.dumps({"died": (place / "died").exists(), "records": records, "pictures": pictures}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

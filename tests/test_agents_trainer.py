@@ -1,13 +1,9 @@
 """The trainer of agents: the same gradients however a step is cut into batches, layers recompute, ranks share."""
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+
+from launches import FSDP2, launch
 
 pytest.importorskip("trl")
 pytestmark = [
@@ -159,39 +155,50 @@ def test_what_cannot_be_asked_past_its_wrapper_is_refused(tmp_path, whole, monke
 
     trainer = whole[2]
     monkeypatch.setattr(type(trainer.accelerator), "distributed_type", DistributedType.FSDP)
-    with pytest.raises(ValueError, match="with the method sft"):
+    with pytest.raises(ValueError, match="use FSDP version 2"):
         trainer._find([], 1)
 
 
-SPREAD = [("red,green,blue,yellow", "share", 3), ("blue", "alone", None)]
+LAYERS = FSDP2 | {"FSDP_TRANSFORMER_CLS_TO_WRAP": "LlamaDecoderLayer,CLIPEncoderLayer"}
+SPREAD = [("red,green,blue,yellow", True, 3), ("blue", False, None)]
 
 
-@pytest.mark.parametrize(("names", "reading", "most"), SPREAD)
-def test_two_processes_make_the_gradients_of_one(tmp_path, names, reading, most):
+@pytest.mark.parametrize(("names", "share", "most"), SPREAD)
+def test_two_processes_make_the_gradients_of_one(tmp_path, names, share, most):
     """With one task that is off, one of them has nothing to penalise."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {
-        **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
-        "ACCELERATE_USE_CPU": "true", "PYTHONWARNINGS": "ignore",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
-    }  # fmt: skip
-    some = [str(most)] if most else []
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, Path(__file__).parent / "agent_runs.py", tmp_path, names, reading, *some],
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    for rank in ranks:
-        said, _ = rank.communicate(timeout=240)
-        assert rank.returncode == 0, said
-    expected, [told], _ = run(tmp_path, size=4, names=tuple(names.split(",")), most=most)
+    together(tmp_path, {}, names=tuple(names.split(",")), share=share, most=most)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("names", "cut"), [("blue", {"size": 2}), ("red,blue", {"size": 1, "accumulation": 2})])
+def test_a_sharded_model_makes_the_gradients_of_a_whole_one(tmp_path, names, cut):
+    together(tmp_path, LAYERS, names=tuple(names.split(",")), **cut)
+
+
+def together(place, settings, *, most=None, size=2, **options):
+    launch("agent_runs", place, settings=settings, most=most, size=size, **options)
+    expected, [told], _ = run(place, size=4, names=options["names"], most=most)
     assert told["aligned"] == (most or 4)
     for rank in range(2):
-        found, [said] = torch.load(tmp_path / f"{rank}.pt")
+        found, [said], sharded = torch.load(place / f"{rank}.pt")
+        assert sharded == bool(settings)
         assert far(found, expected) < ROUNDING
         assert said == pytest.approx(told, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_sharded_run_ends_as_a_plain_one(tmp_path):
+    from wherenot.models import load_vlm
+    from wherenot.models.tiny_vlms import tiny_vlm
+
+    for part in tiny_vlm("llava"):
+        part.save_pretrained(tmp_path / "base")
+    for name, settings in (("plain", {}), ("sharded", LAYERS)):
+        launch("agent_runs", tmp_path, name, settings=settings, base=str(tmp_path / "base"))
+    plain, sharded = (
+        dict(load_vlm(tmp_path / name / "model").model.named_parameters()) for name in ("plain", "sharded")
+    )
+    assert all(torch.allclose(sharded[name], plain[name], atol=1e-4) for name in plain)
+    assert max(float(weight.abs().max()) for name, weight in plain.items() if "lora_B" in name) > 1e-3
+    lines = [(tmp_path / name / "validation.jsonl").read_text() for name in ("plain", "sharded")]
+    assert lines[0] == lines[1]

@@ -26,6 +26,7 @@ class Train(Command):
       wherenot train decoy.yaml --set.method.name log --set.method.weight 2 --set.seed 1 --out runs/log-1
       wherenot train paper/vit --set.data photos/
       wherenot train decoy.yaml --set.method.name wherenot --feedback feedback.jsonl
+      accelerate launch --num_processes 2 -m wherenot train decoy.yaml
     """
 
     config: Positional[Path]

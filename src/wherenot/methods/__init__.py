@@ -8,6 +8,7 @@ from wherenot.methods.base import Batch as Batch
 from wherenot.methods.base import Method as Method
 from wherenot.methods.base import Preparing as Preparing
 from wherenot.methods.base import Terms as Terms
+from wherenot.methods.base import WholeStep as WholeStep
 from wherenot.methods.controls import Counterfactual as Counterfactual
 from wherenot.methods.controls import RandomRegions as RandomRegions
 from wherenot.methods.recomposition import Recomposition as Recomposition

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -41,7 +41,7 @@ class Alignment:
         redundancy_weight: Weight of the redundancy loss (lambda 2).
         interval: Acts at steps divisible by this, counted from 1.
         confidence_above: Only images whose label has more than this probability.
-        max_images: At most so many images per step, the first ones; None takes all.
+        max_images: At most so many images per step, the first ones (of each process); None takes all.
         max_regions: Regions searched per image (k).
         stop_above: Stop searching once the chosen regions alone give the label more than this; None never stops.
         tau: A region is on-prior from this overlap on.
@@ -99,6 +99,8 @@ class Alignment:
     chunk: int | None = None
     legacy: bool = False
 
+    joins_batches: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         if self.interval < 1:
             raise ValueError(f"Alignment: interval must be >= 1, got {self.interval}.")
@@ -111,7 +113,8 @@ class Alignment:
             return Terms(batch.logits.new_zeros(()))
         chosen = eligible(batch, self.confidence_above, self.max_images)
         if len(chosen) == 0:
-            return Terms(batch.logits.new_zeros(()), {"aligned": 0.0})
+            nothing = batch.logits.new_zeros(())
+            return self._terms((nothing, nothing), (0, 0), batch, {"aligned": 0.0})
         started = time.perf_counter()
         images = batch.images[chosen].detach()
         labels = (
@@ -135,18 +138,27 @@ class Alignment:
             for prior, label_map, count, ranking in zip(priors, labels, counts, rankings, strict=True)
         ]
         full = log_odds(batch.logits[chosen].detach(), batch.targets[chosen]).sigmoid()
-        deviations, redundancies = self._losses(score, rankings, off_prior, full, max(counts), len(batch.images))
+        examples = self._examples(off_prior)
+        losses = self._losses(score, rankings, off_prior, examples, full, max(counts), len(batch.images))
         log = {
             "aligned": float(len(chosen)),
             "top_off_prior": sum(float(off[0]) for off in off_prior) / len(off_prior),
-            "deviation": deviations.item(),
-            "redundancy": redundancies.item(),
+            "deviation": losses[0].item(),
+            "redundancy": losses[1].item(),
             "forwards": float(score.forwards),
             "seconds": time.perf_counter() - started,
         }
         if score.halved:
             log["halved"] = float(score.halved)
-        return Terms(self.deviation_weight * deviations + self.redundancy_weight * redundancies, log)
+        return self._terms(losses, (len(examples[0]), len(examples[1])), batch, log)
+
+    def _terms(
+        self, losses: tuple[Tensor, Tensor], examples: tuple[int, int], batch: Batch, log: dict[str, float]
+    ) -> Terms:
+        """Weigh the two losses, and say what each is the mean of; a sum is the mean of nothing."""
+        weighted = self.deviation_weight * losses[0], self.redundancy_weight * losses[1]
+        counts = {"mean": examples, "batch": (len(batch.images),) * 2, "sum": ()}[self.reduction]
+        return Terms(weighted[0] + weighted[1], log, tuple(zip(weighted, counts, strict=False)))
 
     def _off_prior(self, prior: Prior | None, labels_HW: Tensor, count: int, ranking: Ranking) -> Bool[Tensor, " R"]:
         """Whether the region of each rank lies off the prior."""
@@ -159,19 +171,13 @@ class Alignment:
         score: RegionScore,
         rankings: list[Ranking],
         off_prior: list[Bool[Tensor, " _"]],
+        examples: tuple[list[_Prefix], list[_Prefix]],
         full: Float[Tensor, " G"],
         num_regions: int,
         batch_size: int,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Deviation and redundancy of all chosen images."""
-        tops = [_Prefix(image, 1) for image, off in enumerate(off_prior) if off[0]]
-        later = [
-            _Prefix(image, rank + 1)
-            for image, off in enumerate(off_prior)
-            if self._redundancy_counts(bool(off[0]))
-            for rank in range(1, len(off))
-            if off[rank]
-        ]
+        tops, later = examples
         shorter = [_Prefix(image, length - 1) for image, length in later]
         odds = _PrefixOdds(score, rankings, num_regions)
         odds.add(tops + later + ([] if self.detach_before else shorter))
@@ -201,12 +207,24 @@ class Alignment:
         )
         before = before.detach() if self.detach_before else before
         losses = []
-        for examples, gain in ((tops, top), (later, after - before)):
-            image = torch.tensor([prefix.image for prefix in examples], dtype=torch.long, device=full.device)
+        for prefixes, gain in ((tops, top), (later, after - before)):
+            image = torch.tensor([prefix.image for prefix in prefixes], dtype=torch.long, device=full.device)
             losses.append(
                 adaptive_log(gain / self.objective.maximum, human[image], full[image], beta=self.beta, **common)
             )
         return losses[0], losses[1]
+
+    def _examples(self, off_prior: list[Bool[Tensor, " _"]]) -> tuple[list[_Prefix], list[_Prefix]]:
+        """What deviation is the mean of, and what redundancy."""
+        tops = [_Prefix(image, 1) for image, off in enumerate(off_prior) if off[0]]
+        later = [
+            _Prefix(image, rank + 1)
+            for image, off in enumerate(off_prior)
+            if self._redundancy_counts(bool(off[0]))
+            for rank in range(1, len(off))
+            if off[rank]
+        ]
+        return tops, later
 
     def _redundancy_counts(self, top_off_prior: bool) -> bool:
         return self.redundancy_when == "always" or (self.redundancy_when == "top_off_prior") == top_off_prior

@@ -44,6 +44,9 @@ class Terms:
     Attributes:
         loss: Weighted and ready to add; a constant zero when the method had nothing to say.
         log: Diagnostics for the step, each a number.
+        parts: The loss as a sum of weighted means, each with the number of examples that it is the mean of (0 where
+            there was none), so that several processes can make the mean over the examples of all. Empty: not known,
+            and each process weighs the same.
 
     Example:
         >>> import torch
@@ -53,14 +56,37 @@ class Terms:
 
     loss: Float[Tensor, ""]
     log: dict[str, float] = field(default_factory=dict)
+    parts: tuple[tuple[Float[Tensor, ""], int], ...] = ()
 
 
 @runtime_checkable
 class Method(Protocol):
-    """Anything training can add to the task loss: alignment, a baseline or a control."""
+    """Anything training can add to the task loss: alignment, a baseline or a control.
+
+    Two attributes spare work where a model lies on several devices: ``interval``, for a method that acts at steps
+    divisible by it, and ``asks_model``, False for one that never calls the model.
+    """
 
     def __call__(self, model: nn.Module, batch: Batch, step: int) -> Terms:
         """Return the terms for `batch` at 1-based optimizer step `step`; the model's mode is left as found."""
+        ...
+
+
+@runtime_checkable
+class WholeStep(Method, Protocol):
+    """A method that looks at all batches of an optimizer step joined, for its loss is a mean over what it finds there.
+
+    It acts at steps divisible by `interval`, so batches of others need not be kept.
+    """
+
+    @property
+    def interval(self) -> int:
+        """It acts at optimizer steps divisible by this, counted from 1."""
+        ...
+
+    @property
+    def joins_batches(self) -> bool:
+        """Whether it does so."""
         ...
 
 

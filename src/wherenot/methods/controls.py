@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -53,13 +54,15 @@ class RandomRegions:
     normalization: Normalization | None = None
     seed: int = 0
 
+    joins_batches: ClassVar[bool] = True
+
     def __call__(self, model: nn.Module, batch: Batch, step: int) -> Terms:
         """Return the weighted loss of this step."""
         if step % self.interval:
             return Terms(batch.logits.new_zeros(()))
         chosen = eligible(batch, self.confidence_above, self.max_images)
         if len(chosen) == 0:
-            return Terms(batch.logits.new_zeros(()), {"aligned": 0.0})
+            return _none(batch)
         images = batch.images[chosen].detach()
         labels = (
             label_maps(images, self.partition, self.normalization) if batch.labels is None else batch.labels[chosen]
@@ -75,15 +78,18 @@ class RandomRegions:
             keep[row, random_subset(off.cpu().nonzero()[:, 0], generator)] = True
         used = keep.any(1).nonzero()[:, 0]
         if len(used) == 0:
-            return Terms(batch.logits.new_zeros(()), {"aligned": 0.0})
+            return _none(batch)
         score = RegionScore(model, images, labels, batch.targets[chosen], hidden)
         image = torch.cat([used, used]).to(images.device)
         odds = score.odds(image, torch.cat([keep[used], ~keep[used]]).to(images.device))
         loss = reduced(self.objective.log_penalty(odds[: len(used)], odds[len(used) :]))
-        return Terms(
-            self.weight * loss,
-            {"aligned": float(len(used)), "random_regions": loss.item(), "forwards": float(score.forwards)},
-        )
+        log = {"aligned": float(len(used)), "random_regions": loss.item(), "forwards": float(score.forwards)}
+        return Terms(self.weight * loss, log, parts=((self.weight * loss, len(used)),))
+
+
+def _none(batch: Batch) -> Terms:
+    nothing = batch.logits.new_zeros(())
+    return Terms(nothing, {"aligned": 0.0}, parts=((nothing, 0),))
 
 
 def random_subset(members: Int[Tensor, " M"], generator: torch.Generator) -> Int[Tensor, " S"]:
@@ -129,7 +135,7 @@ class Counterfactual:
             return Terms(batch.logits.new_zeros(()))
         chosen = eligible(batch, self.confidence_above, self.max_images)
         if len(chosen) == 0:
-            return Terms(batch.logits.new_zeros(()), {"aligned": 0.0})
+            return _none(batch)
         images = batch.images[chosen].detach()
         fill = fill_images(self.fill, images, self.normalization)
         allowed = allowed_pixels([batch.priors[index] for index in chosen.tolist()], *images.shape[-2:])

@@ -74,5 +74,6 @@ class PriorTerm(ABC):
         rows = [row for row, prior in enumerate(batch.priors) if prior is not None]
         loss = self.loss(model, batch, rows, step) if rows else None
         if loss is None:
-            return Terms(nothing, {f"{self.name}_images": 0.0})
-        return Terms(self.weight * loss, {self.name: loss.item(), f"{self.name}_images": float(len(rows))})
+            return Terms(nothing, {f"{self.name}_images": 0.0}, parts=((nothing, 0),))
+        log = {self.name: loss.item(), f"{self.name}_images": float(len(rows))}
+        return Terms(self.weight * loss, log, parts=((self.weight * loss, len(rows)),))

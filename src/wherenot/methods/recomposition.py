@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -51,6 +52,8 @@ class Recomposition:
         Ours. `docs/method.md` says when it does not help. Xiao et al., "Noise or Signal", ICLR
         2021, train on images with swapped backgrounds.
     """
+
+    asks_model: ClassVar[bool] = False
 
     share: float = 0.75
     trusted: float = 0.9

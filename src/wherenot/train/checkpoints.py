@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
+from wherenot.train.sharding import load_sharded_optimizer, load_sharded_weights, write_sharded
 from wherenot.train.states import load_optimizer, random_state, read_state, set_random_state, write_state
 
 SEAL = "whole.json"
@@ -95,12 +96,14 @@ class CheckpointMixin:
     """Makes the checkpoints of a `Trainer` whole or void: put it before the trainer class.
 
     Older checkpoints go only after a new one is sealed. Optimizer, schedule, scaler and random numbers are kept in
-    safetensors and JSON. Under FSDP and DeepSpeed, which have formats of their own, these are left to the trainer.
+    safetensors and JSON; under FSDP2 whole, with the weights that train. Under DeepSpeed and the first version of FSDP,
+    which have formats of their own, these are left to the trainer.
     """
 
     args: Any  # this and the following are the trainer's
     accelerator: Any
     lr_scheduler: Any
+    model: Any
     optimizer: Any
     state: Any
     is_deepspeed_enabled: Any
@@ -120,15 +123,40 @@ class CheckpointMixin:
         # Pickled options, which nobody reads: run.json has them.
         (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model; in the checkpoints of a sharded one its weights lie with the optimizer."""
+        if not (_internal_call and self.accelerator.is_fsdp2):
+            super().save_model(output_dir, _internal_call)  # pyright: ignore[reportAttributeAccessIssue]
+
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+        if self.accelerator.is_fsdp2:
+            write_sharded(Path(output_dir), self.model, self.optimizer.optimizer)
+            if self.args.should_save:
+                write_state(Path(output_dir), "scheduler", self.lr_scheduler.state_dict())
+        elif self.is_deepspeed_enabled or self.is_fsdp_enabled:
             super()._save_optimizer_and_scheduler(output_dir)  # pyright: ignore[reportAttributeAccessIssue]
         elif self.args.should_save:
             write_state(Path(output_dir), "optimizer", self.optimizer.state_dict())
             write_state(Path(output_dir), "scheduler", self.lr_scheduler.state_dict())
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.accelerator.is_fsdp2:
+            load_sharded_weights(Path(resume_from_checkpoint), self.model)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _load_best_model(self) -> None:
+        if self.accelerator.is_fsdp2:
+            load_sharded_weights(Path(self.state.best_model_checkpoint), self.model)
+        else:
+            super()._load_best_model()  # pyright: ignore[reportAttributeAccessIssue]
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+        if self.accelerator.is_fsdp2:
+            if checkpoint is not None:
+                load_sharded_optimizer(Path(checkpoint), self.model, self.optimizer.optimizer)
+                self.lr_scheduler.load_state_dict(read_state(Path(checkpoint), "scheduler"))
+        elif self.is_deepspeed_enabled or self.is_fsdp_enabled:
             super()._load_optimizer_and_scheduler(checkpoint)  # pyright: ignore[reportAttributeAccessIssue]
         elif checkpoint is not None:
             load_optimizer(self.optimizer, read_state(Path(checkpoint), "optimizer"))

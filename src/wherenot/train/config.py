@@ -87,7 +87,7 @@ class OptimizationConfig:
     epochs: int = 6
     """Passes over the training split."""
     batch_size: int = 64
-    """Images per optimizer step."""
+    """Images per optimizer step, on each device."""
     learning_rate: float = 2e-3
     """Peak learning rate of AdamW."""
     weight_decay: float = 0.01

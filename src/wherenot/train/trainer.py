@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import zip_longest
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from accelerate.utils import gather_object
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset as TorchDataset
 from transformers import Trainer
 
 from wherenot.data import Dataset
-from wherenot.methods import Batch, Method, Preparing, Terms
+from wherenot.methods import Batch, Method, Preparing, Terms, WholeStep
 from wherenot.models import Preprocess
 from wherenot.priors import Prior
 from wherenot.regions import label_maps
 from wherenot.train.checkpoints import CheckpointMixin
 from wherenot.train.guards import NotFiniteMixin
+from wherenot.train.sharding import check_sharding, unsharded
 from wherenot.types import Partition
 
 _KEPT_BYTES = 256 * 2**20
@@ -162,12 +169,15 @@ class MethodMixin:
 
     Batches bring ``priors``, a list with one `Prior` or None per image, beside ``pixel_values`` and ``labels``; the
     model never sees it; nor ``regions``, label maps, nor ``ids``, names of samples, which are optional. With gradient
-    accumulation the terms weigh the same as without. A term that is no finite number is left out of its batch, and
-    the diagnostics say so: ``skipped`` 1.
+    accumulation the terms weigh the same as without: a `WholeStep` method is asked once, with the last batch of a step
+    and about all of them. On several processes, plain or sharded by FSDP2, each asks the model about its own images, in
+    as many forwards as it needs, and the terms are the means over the examples of all. A term that is no finite number
+    is left out of its batch, and the diagnostics say so: ``skipped`` 1.
 
     Attributes:
         method: What is added; None adds nothing.
-        on_terms: Called with the step and the diagnostics of each step on which the method acted.
+        on_terms: Called with the step and the diagnostics of each step on which the method acted; on several processes
+            in each, about its own images.
 
     Example:
         >>> class AlignedTrainer(MethodMixin, Trainer):
@@ -176,7 +186,12 @@ class MethodMixin:
 
     method: Method | None = None
     on_terms: Callable[[int, dict[str, float]], None] | None = None
+    accelerator: Any  # this and the following are the trainer's
+    state: Any
+    current_gradient_accumulation_steps: Any
+    model_accepts_loss_kwargs: Any
     _asked: LogitsOf | None = None
+    _kept: tuple[tuple[Batch, Tensor], ...] = ()  # batches of the step that were not looked at yet, and task losses
 
     def compute_loss(
         self,
@@ -190,13 +205,13 @@ class MethodMixin:
         priors: list[Prior | None] = inputs.pop("priors", None) or [None] * len(inputs["labels"])
         regions: Tensor | None = inputs.pop("regions", None)
         inputs.pop("ids", None)
-        step = self.state.global_step + 1  # pyright: ignore[reportAttributeAccessIssue]
+        step = self.state.global_step + 1
         if isinstance(self.method, Preparing) and model.training:
             inputs["pixel_values"] = self.method.augment(inputs["pixel_values"], priors, step)
         loss, outputs = super().compute_loss(  # pyright: ignore[reportAttributeAccessIssue]
             model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
-        if self.method is not None and model.training:
+        if self.method is not None and model.training and step % getattr(self.method, "interval", 1) == 0:
             batch = Batch(
                 images=inputs["pixel_values"],
                 targets=inputs["labels"],
@@ -204,18 +219,80 @@ class MethodMixin:
                 priors=priors,
                 labels=None if regions is None else regions.long(),
             )
-            # One wrapper for all steps: what is measured of a model once is remembered with it.
-            if self._asked is None or self._asked.model is not model:
-                self._asked = LogitsOf(model)
-            terms = _without_nan(self.method(self._asked, batch, step))
             # Trainer divides the loss by the accumulation steps unless the model has already done so; then the
             # model's own loss is scaled and ours is not.
-            scaled = self.model_accepts_loss_kwargs and num_items_in_batch is not None  # pyright: ignore[reportAttributeAccessIssue]
-            steps = self.current_gradient_accumulation_steps if scaled else 1  # pyright: ignore[reportAttributeAccessIssue]
-            loss = loss + terms.loss / steps
-            if self.on_terms is not None and terms.log:
-                self.on_terms(step, {"task_loss": float(loss.detach() - terms.loss.detach() / steps), **terms.log})
+            scaled = self.model_accepts_loss_kwargs and num_items_in_batch is not None
+            loss = self._with_terms(model, batch, loss, scaled=scaled)
         return (loss, outputs) if return_outputs else loss
+
+    def get_batch_samples(self, *arguments: Any, **options: Any) -> Any:
+        """The batches of an optimizer step; of one that was broken off nothing is kept."""
+        self._kept = ()
+        return super().get_batch_samples(*arguments, **options)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _with_terms(self, model: nn.Module, batch: Batch, loss: Tensor, *, scaled: bool) -> Tensor:
+        """The task loss of a batch and what the method adds to it, if it does so yet."""
+        assert self.method is not None
+        check_sharding(self.accelerator)
+        task_loss, share = loss.detach(), 1 / self.current_gradient_accumulation_steps
+        if isinstance(self.method, WholeStep) and self.method.joins_batches:
+            self._kept = (*self._kept, (replace(batch, logits=batch.logits.detach()), task_loss))
+            if not self.accelerator.sync_gradients:
+                return loss
+            losses = torch.stack([each for _, each in self._kept])
+            task_loss, share = losses.sum() if scaled else losses.mean(), 1.0
+            batch, self._kept = _joined([each for each, _ in self._kept]), ()
+        step = self.state.global_step + 1
+        # The plain wrapper for several processes would have them wait for each other in each forward, for buffers.
+        model = model.module if isinstance(model, DistributedDataParallel) else model
+        # One wrapper for all steps: what is measured of a model once is remembered with it.
+        if self._asked is None or self._asked.model is not model:
+            self._asked = LogitsOf(model)
+        with unsharded(model) if getattr(self.method, "asks_model", True) else nullcontext():
+            terms = _without_nan(self.method(self._asked, batch, step))
+            added = share * self._over_processes(terms)
+            if isinstance(model, FSDPModule):
+                if added.requires_grad:
+                    self.accelerator.backward(added)
+                added = added.detach()
+        if self.on_terms is not None and terms.log:
+            self.on_terms(step, {"task_loss": float(task_loss), **terms.log})
+        return loss + (added if scaled else added * self.current_gradient_accumulation_steps)
+
+    def _over_processes(self, terms: Terms) -> Tensor:
+        """The loss whose mean over processes is that of the examples of all of them."""
+        if self.accelerator.num_processes == 1:
+            return terms.loss
+        counts = gather_object([[count for _, count in terms.parts]])
+        totals = [sum(column) for column in zip_longest(*counts, fillvalue=0)]
+        if not totals:
+            return terms.loss
+        parts = zip(terms.parts, totals, strict=False)  # terms that were left out have no parts
+        means = [mean * (count * len(counts) / total) for (mean, count), total in parts if count]
+        return torch.stack(means).sum() if means else terms.loss.detach() * 0
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """The batches of an optimizer step as one."""
+    if len(batches) == 1:
+        return batches[0]
+    shapes = {tuple(batch.images.shape[1:]) for batch in batches}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"MethodMixin: the batches of a step must have images of one shape, got {sorted(shapes)}; give them one, "
+            "or train without gradient accumulation."
+        )
+    maps = [batch.labels for batch in batches if batch.labels is not None]
+    if len(maps) < len(batches) and maps:  # no image of a batch has a prior, so nobody asks for its regions
+        one = torch.zeros_like(maps[0][:1])
+        maps = [one.expand(len(batch.images), -1, -1) if batch.labels is None else batch.labels for batch in batches]
+    return Batch(
+        images=torch.cat([batch.images for batch in batches]),
+        targets=torch.cat([batch.targets for batch in batches]),
+        logits=torch.cat([batch.logits for batch in batches]),
+        priors=[prior for batch in batches for prior in batch.priors],
+        labels=torch.cat(maps) if maps else None,
+    )
 
 
 def _without_nan(terms: Terms) -> Terms:

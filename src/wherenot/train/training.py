@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging
@@ -31,6 +32,7 @@ from wherenot.train.history import Epoch, History, guard_counts, read_steps
 from wherenot.train.layout import channels_last
 from wherenot.train.progress import TrainingProgress
 from wherenot.train.recipe import build_method, training_data
+from wherenot.train.sharding import whole_weights
 from wherenot.train.signs import run_warnings
 from wherenot.train.trainer import ClassificationTrainer, ImageSet, TaskModel, collate
 
@@ -41,7 +43,8 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     Writes ``run.json``, ``steps.jsonl`` (losses and diagnostics as they come), ``metrics.json`` (validation accuracy,
     loss and confidence of every epoch, of the last and of the best, what guards did, and what looks wrong,
     `run_warnings`) and ``model/``. Interrupted anywhere and called again with the same configuration it goes on from
-    the last whole epoch; on a CPU, in fp32, the model is the same to the last bit.
+    the last whole epoch; on a CPU, in fp32, the model is the same to the last bit. Started by ``accelerate launch`` it
+    trains on several devices, plainly or sharded by FSDP2; the first process writes.
 
     Args:
         config: What to train.
@@ -57,17 +60,21 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
             finite number: the weights are left as they were, and ``not_finite-0.json`` names the images of the batch.
     """
     _check(config)
+    state = PartialState()
     folder = RunFolder(out)
     dataset = training_data(config, dataset)
     classifier = _classifier(config, dataset.classes)
     method = build_method(config.method, classifier.normalization, config.seed)
-    folder.begin(
-        "train", config.title, config_dict(config), model=config.model, data=config.data, seed=config.seed,
-        rejected=[vars(rejected) for rejected in dataset.rejected],
-    )  # fmt: skip
-    write_rejected(folder.path, [vars(rejected) for rejected in dataset.rejected])
+    if state.is_main_process:
+        folder.begin(
+            "train", config.title, config_dict(config), model=config.model, data=config.data, seed=config.seed,
+            rejected=[vars(rejected) for rejected in dataset.rejected],
+        )  # fmt: skip
+        write_rejected(folder.path, [vars(rejected) for rejected in dataset.rejected])
+    state.wait_for_everyone()
     if (folder.read("metrics.json") or {}).get("finished"):
-        shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
+        if state.is_main_process:
+            shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
         return folder.path
     model = TaskModel(
         classifier,
@@ -75,19 +82,37 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
         ask_exactly=isinstance(method, MapPenalty),  # its small gradients are lost in half precision
     )
     started = time.perf_counter()
-    progress = TrainingProgress(folder, config.title, quiet=quiet)
+    progress = TrainingProgress(folder, config.title, quiet=quiet or not state.is_main_process)
     trainer = _trainer(config, folder, dataset, model, classifier.preprocess, method, progress)
-    checkpoint = last_whole_checkpoint(folder.path / "checkpoints")
+    with state.main_process_first():  # it clears away what the others are not to see
+        checkpoint = last_whole_checkpoint(folder.path / "checkpoints")
     with quiet_transformers(), progress:
         trainer.train(resume_from_checkpoint=checkpoint)
+    if trainer.accelerator.is_fsdp2:
+        classifier = _whole(config, dataset.classes, model)
+    if state.is_main_process:
+        _finish(config, folder, dataset, classifier, trainer, started, resumed=checkpoint is not None)
+    state.wait_for_everyone()
+    return folder.path
+
+
+def _finish(
+    config: TrainConfig,
+    folder: RunFolder,
+    dataset: Dataset,
+    classifier: Classifier,
+    trainer: ClassificationTrainer,
+    started: float,
+    *,
+    resumed: bool,
+) -> None:
+    """Write the model and what was measured."""
     with writing(folder.path / "model"):
         classifier.save(folder.path / "model")
     # The seconds of a run that went on from a checkpoint are those of its last part.
-    folder.amend(
-        seconds=round(time.perf_counter() - started, 2), resumed=checkpoint is not None, steps=trainer.state.global_step
-    )
+    folder.amend(seconds=round(time.perf_counter() - started, 2), resumed=resumed, steps=trainer.state.global_step)
     validation = _validation(trainer)
-    history = _history(config, folder, dataset, method, validation["epochs"])
+    history = _history(config, folder, dataset, trainer.method, validation["epochs"])
     folder.write(  # last: it says that the run is whole
         "metrics.json",
         {
@@ -98,7 +123,15 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
         },
     )
     shutil.rmtree(folder.path / "checkpoints")
-    return folder.path
+
+
+def _whole(config: TrainConfig, classes: Sequence[str], sharded: TaskModel) -> Classifier:
+    """A classifier with the weights of a sharded one; on all processes but the first they mean nothing."""
+    classifier = _classifier(config, classes)
+    weights = whole_weights(sharded)
+    if weights:
+        TaskModel(classifier).load_state_dict(weights)
+    return classifier
 
 
 def _check(config: TrainConfig) -> None:
@@ -138,6 +171,7 @@ def _trainer(
     progress: TrainingProgress,
 ) -> ClassificationTrainer:
     plan = config.optimization
+    state = PartialState()
     set_seed(config.seed)
     checkpoints = folder.path / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
@@ -148,8 +182,9 @@ def _trainer(
     if isinstance(method, Preparing):
         spread = method.spread(model.classifier, train_set.batches(plan.batch_size))
         train_set.use_priors(spread.priors)
-        folder.amend(priors=spread.summary())
-    steps = plan.epochs * -(-len(train_set) // plan.batch_size)
+        if state.is_main_process:
+            folder.amend(priors=spread.summary())
+    steps = plan.epochs * -(-len(train_set) // (plan.batch_size * state.num_processes))
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=plan.epochs,
@@ -178,7 +213,7 @@ def _trainer(
         report_to="none",
         seed=config.seed,
     )
-    callbacks: list[TrainerCallback] = [progress]
+    callbacks: list[TrainerCallback] = [progress] if state.is_main_process else []
     if plan.patience:
         callbacks.append(EarlyStoppingCallback(plan.patience))
     if plan.max_drop is not None:
@@ -194,7 +229,8 @@ def _trainer(
     )
     trainer.method = method
     trainer.on_not_finite = lambda found: folder.write(NOT_FINITE.format(trainer.args.process_index), found)
-    trainer.on_terms = lambda step, terms: folder.append("steps.jsonl", {"step": step, **terms})
+    if state.is_main_process:
+        trainer.on_terms = lambda step, terms: folder.append("steps.jsonl", {"step": step, **terms})
     trainer.remove_callback(PrinterCallback)
     return trainer
 

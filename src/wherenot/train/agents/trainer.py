@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from accelerate import DistributedType
 from accelerate.utils import gather_object
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import Sampler
 from transformers.modeling_layers import GradientCheckpointingLayer
 from trl.trainer.sft_trainer import SFTTrainer
@@ -23,6 +23,7 @@ from wherenot.train.agents.collating import Task
 from wherenot.train.agents.sharing import cache_of
 from wherenot.train.checkpoints import CheckpointMixin
 from wherenot.train.guards import NotFiniteMixin
+from wherenot.train.sharding import check_sharding, unsharded
 
 
 class AgentMethodMixin:
@@ -32,7 +33,8 @@ class AgentMethodMixin:
     found before an optimizer step, in all its batches on all ranks, so that the loss is the mean over the step's tasks
     that are off, however these are cut into batches and dealt to ranks. Its forwards ask the model itself, not its
     wrapper for several ranks: there is one backward, in which the wrapper sees the sum of both gradients, also on a
-    rank that has nothing to penalise. Penalties of a batch whose sum is no finite number are left out, and the
+    rank that has nothing to penalise. A model that FSDP2 shards is gathered meanwhile, and the penalty has a backward
+    of its own. Penalties of a batch whose sum is no finite number are left out, and the
     diagnostics count such batches (``skipped``).
 
     Attributes:
@@ -48,6 +50,7 @@ class AgentMethodMixin:
     on_terms: Callable[[int, dict[str, float]], None] | None = None
     accelerator: Any  # this and the following are the trainer's
     state: Any
+    model_wrapped: Any
     current_gradient_accumulation_steps: Any
     model_accepts_loss_kwargs: Any
     loss_is_scaled_for_ga: Any
@@ -78,6 +81,11 @@ class AgentMethodMixin:
         seen = inputs.pop("seen", None)
         if seen is not None:
             assert self.vlm is not None
+            if isinstance(model, FSDPModule):
+                raise ValueError(
+                    "AgentMethodMixin: tasks that share a screenshot read it past the whole model, which FSDP does not "
+                    "allow; use AgentCollator(share=False)."
+                )
             inputs["past_key_values"] = cache_of(self.vlm, seen)
         found = super().compute_loss(  # pyright: ignore[reportAttributeAccessIssue]
             model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
@@ -85,17 +93,21 @@ class AgentMethodMixin:
         if self._acting is None or not model.training:
             return found
         loss, outputs = found if return_outputs else (found, None)
-        penalty = self._penalty(off) if off else loss.new_zeros(())
-        if not bool(penalty.isfinite()):
-            self._acting["skipped"] += 1
-            penalty = loss.new_zeros(())
-        self._note(loss.detach(), penalty.detach(), scaled=self._is_scaled(num_items_in_batch))
         assert self.method is not None
-        weight = self.method.weight / max(1.0, self._acting["penalised"])
+        scaled, steps = self._is_scaled(num_items_in_batch), self.current_gradient_accumulation_steps
         # Ranks average their gradients, and the trainer divides by the batches of a step unless the loss is scaled.
-        weight *= self.accelerator.num_processes
-        weight *= 1 if self._is_scaled(num_items_in_batch) else self.current_gradient_accumulation_steps
-        loss = loss + weight * penalty
+        weight = self.method.weight / max(1.0, self._acting["penalised"]) * self.accelerator.num_processes
+        with unsharded(model):
+            penalty = self._penalty(off) if off else loss.new_zeros(())
+            if not bool(penalty.isfinite()):
+                self._acting["skipped"] += 1
+                penalty = loss.new_zeros(())
+            if isinstance(model, FSDPModule):
+                if penalty.requires_grad:
+                    self.accelerator.backward(weight * penalty)
+                penalty = penalty.detach()
+        self._note(loss.detach(), penalty.detach(), scaled=scaled)
+        loss = loss + weight * penalty * (1 if scaled else steps)
         return (loss, outputs) if return_outputs else loss
 
     def _find(self, batches: list[Any], step: int) -> dict[str, float]:
@@ -103,13 +115,9 @@ class AgentMethodMixin:
         assert self.method is not None
         assert self.vlm is not None
         assert self.prepare is not None
-        if self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-            raise ValueError(
-                "AgentMethodMixin: a method asks the model past what FSDP and DeepSpeed wrap around it, which they do "
-                "not allow; train on one device or with plain data parallelism, or with the method sft."
-            )
+        check_sharding(self.accelerator)
         counts = torch.zeros(2, device=self.vlm.device)
-        with self.accelerator.autocast():
+        with unsharded(self.model_wrapped), self.accelerator.autocast():
             ready = [[click for task in batch["tasks"] if (click := self.prepare(task))] for batch in batches]
             ids = gather_object([click.sample.id for clicks in ready for click in clicks])
             kept = drawn_tasks(ids, self.method.max_tasks, step)

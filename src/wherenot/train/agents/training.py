@@ -38,6 +38,7 @@ from wherenot.train.config import config_dict
 from wherenot.train.guards import NOT_FINITE
 from wherenot.train.history import guard_counts, read_steps
 from wherenot.train.progress import TrainingProgress
+from wherenot.train.sharding import unsharded, whole_weights
 from wherenot.train.training import quiet_transformers
 
 
@@ -48,7 +49,7 @@ def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None 
     said to each task of the validation split), ``metrics.json`` (how well it clicks there) and ``model/``: its
     adapter or weights, and its processor, which `load_vlm` loads. Interrupted and called again with the same
     configuration it goes on from the last whole checkpoint. Started by ``accelerate launch`` it trains on several
-    devices.
+    devices, plainly or sharded by FSDP2.
 
     Args:
         config: What to train.
@@ -94,10 +95,12 @@ def train_agent(config: AgentTrainConfig, out: Path, *, dataset: Dataset | None 
     with quiet_transformers(), progress:
         trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - started
-    records = _validate(config, dataset, vlm, state, quiet=quiet)
+    with unsharded(vlm.wrapped):
+        records = _validate(config, dataset, vlm, state, quiet=quiet)
+    weights = whole_weights(vlm.wrapped) if trainer.accelerator.is_fsdp2 else None
     if state.is_main_process:
         with writing(folder.path / "model"):
-            _save(vlm, folder.path / "model")
+            _save(vlm, folder.path / "model", weights)
         # The seconds of a run that went on from a checkpoint are those of its last part.
         folder.amend(seconds=round(seconds, 2), resumed=checkpoint is not None, steps=trainer.state.global_step)
         (folder.path / "validation.jsonl").unlink(missing_ok=True)
@@ -151,6 +154,8 @@ def _trainer(
     samples = _tasks(dataset, "train")
     if config.method.name == "grpo":
         trainer = reward_trainer(config, vlm, samples, checkpoints)
+        if trainer.accelerator.is_fsdp2:
+            raise ValueError("train: grpo has not been made to work with FSDP; use plain data parallelism.")
     else:
         trainer = _answer_trainer(config, vlm, samples, checkpoints, method)
     trainer.remove_callback(PrinterCallback)
@@ -170,24 +175,27 @@ def _answer_trainer(
     method: AgentMethod | None,
 ) -> AgentTrainer:
     plan = config.optimization
+    collator = AgentCollator(
+        vlm,
+        samples,
+        config.max_side,
+        method,
+        seed=config.seed,
+        keep_bytes=KEPT_BYTES // max(1, plan.workers),
+        # Layers that recompute remember nothing.
+        share=vlm.family.looks_back and not plan.gradient_checkpointing,
+    )
     trainer = AgentTrainer(
         model=vlm.wrapped,
         args=_arguments(plan, checkpoints, config.seed),
         train_dataset=Rows.from_dict({"row": list(range(len(samples)))}),
-        data_collator=AgentCollator(
-            vlm,
-            samples,
-            config.max_side,
-            method,
-            seed=config.seed,
-            keep_bytes=KEPT_BYTES // max(1, plan.workers),
-            # Layers that recompute remember nothing.
-            share=vlm.family.looks_back and not plan.gradient_checkpointing,
-        ),
+        data_collator=collator,
         sampler=ScreenSampler(samples, together=plan.tasks_per_screen, seed=config.seed),
         processing_class=vlm.processor,
     )
     trainer.vlm, trainer.method = vlm, method
+    if trainer.accelerator.is_fsdp2:  # what tasks share is read past the whole model
+        collator.share = False
     if method is not None:
         trainer.prepare = click_preparer(config.method, vlm)
     return trainer
@@ -223,7 +231,7 @@ def _validate(
     return [found[sample.id] for sample in samples]
 
 
-def _save(vlm: VisionLanguageModel, folder: Path) -> None:
+def _save(vlm: VisionLanguageModel, folder: Path, weights: dict[str, Any] | None) -> None:
     wrapped: Any = vlm.wrapped
-    wrapped.save_pretrained(folder)
+    wrapped.save_pretrained(folder, **({} if weights is None else {"state_dict": weights}))
     vlm.processor.save_pretrained(folder)
