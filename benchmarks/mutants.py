@@ -1,22 +1,24 @@
 """Do the tests notice when the code is wrong? One small change at a time, and the tests of the file that has it.
 
     pip install --no-deps cosmic-ray==8.7.0 parso==0.8.7
-    python benchmarks/mutants.py runs/mutants.jsonl                                  # 40 changes of each file; `make mutants`
-    python benchmarks/mutants.py runs/mutants.jsonl --sample 100 --seed 1
-    python benchmarks/mutants.py runs/mutants.jsonl --files losses.py search/exact.py --sample 0    # all of them
+    python benchmarks/mutants.py runs/mutants.jsonl                      # all changes; `make mutants`
+    python benchmarks/mutants.py runs/mutants.jsonl --files losses.py search/exact.py
+    python benchmarks/mutants.py runs/mutants.jsonl --sample 40 --seed 1         # so many of each file
 
-The changes are Cosmic Ray's: another operator (`+` for `-`, `<=` for `<`, `or` for `and`), a number one larger or smaller, True for
-False, a `not` more or less, `break` for `continue`, a loop over nothing, a decorator less. Arithmetic operators are not
-exchanged for bitwise ones: any test sees that. Left out is, too, what has no say in what the code computes: annotations, signatures but for their defaults, imports, `__all__`, f-strings and what a `raise` says; and
+The changes are Cosmic Ray's: another operator (`+` for `-`, `<=` for `<`, `or` for `and`), a number one larger or
+smaller, True for False, a `not` more or less, `break` for `continue`, a loop over nothing, a decorator less. Arithmetic
+operators are not exchanged for bitwise ones: any test sees that. Left out is, too, what has no say in what the code
+computes: annotations, signatures but for their defaults, imports, `__all__`, f-strings and what a `raise` says; and
 what Python itself refuses to compile or warns of.
 
-A change is *killed* if a test fails, and by *timeout* if the tests take five times their processor time and ten seconds more. Each
-runs in a process forked off one that has imported whatever the tests import, wherenot aside. The type checks of the test suite
-stay switched on; hypothesis draws the same examples each time, shrinks nothing and has no deadline.
+A change is *killed* if a test fails, and by *timeout* if the tests take more than five times their processor time and
+ten seconds. Each runs in a process forked off one that has imported whatever the tests import; what imports the changed
+file is forgotten there first. The type checks of the test suite stay switched on; hypothesis draws the same examples
+each time, shrinks nothing and has no deadline. Tests that are quick and have killed before come first.
 
-One JSON line per change is appended to the file; started again, it leaves out what is there, survivors of older tests
-aside. The share of a room is weighted by its files' numbers of changes, as each gives the same number to the sample; the
-interval is Wilson's for the sample's effective size.
+One JSON line per change is appended to the file; started again, it leaves out what is there, survivors of other tests
+aside. In a sample, a room's share is weighted by its files' numbers of changes; the interval is Wilson's for the
+sample's effective size.
 """
 
 import argparse
@@ -37,7 +39,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import parso
@@ -173,10 +175,10 @@ def tests_of(name):
 
 
 class Told:
-    """Tells the parent which test failed first, and at the end what the tests imported."""
+    """Runs the tests that promise most first; tells which failed, how long each took, and what they imported."""
 
-    def __init__(self, pipe):
-        self._pipe = pipe
+    def __init__(self, pipe, promise):
+        self._pipe, self._promise, self._seconds = pipe, promise, {}
 
     def _write(self, kind, value):
         os.write(self._pipe, (json.dumps([kind, value]) + "\n").encode())
@@ -185,7 +187,11 @@ class Told:
         # Pytest's own hook would read the file we name from disk.
         sys.meta_path.sort(key=lambda finder: type(finder).__module__.startswith("_pytest"))
 
+    def pytest_collection_modifyitems(self, items):
+        items.sort(key=lambda item: self._promise.get(item.nodeid, 0.0), reverse=True)
+
     def pytest_runtest_logreport(self, report):
+        self._seconds[report.nodeid] = self._seconds.get(report.nodeid, 0.0) + report.duration
         if report.failed:
             self._write("failed", report.nodeid)
 
@@ -197,6 +203,7 @@ class Told:
         tests = str(ROOT / "tests")
         files = [(name, getattr(module, "__file__", None) or "") for name, module in list(sys.modules.items())]
         self._write("imported", [name for name, file in files if not file.startswith(tests)])
+        self._write("seconds", self._seconds)
 
 
 def imports_of(module):
@@ -228,7 +235,7 @@ def forget(modules):
         del sys.modules[name]
 
 
-def run_tests(name, source, concerned, cpu_s, folder, pipe):
+def run_tests(name, source, concerned, promise, cpu_s, folder, pipe):
     """Run the tests of a file in this process, with other source in its place if there is any."""
     forget(concerned)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
@@ -255,10 +262,10 @@ def run_tests(name, source, concerned, cpu_s, folder, pipe):
     few = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
     hypothesis.settings.register_profile("mutants", derandomize=True, database=None, deadline=None, phases=few)
     hypothesis.settings.load_profile("mutants")
-    return pytest.main([*OPTIONS, f"--basetemp={folder}", *tests_of(name)], plugins=[Told(pipe)])
+    return pytest.main([*OPTIONS, f"--basetemp={folder}", *tests_of(name)], plugins=[Told(pipe, promise)])
 
 
-def outcome(name, source, concerned, cpu_s, folder):
+def outcome(name, source, concerned, promise, cpu_s, folder):
     """Fork, run the tests, and say how that ended: code or signal, seconds of processor time, what was told."""
     gc.freeze()  # the child's collections need not look at what is here
     reading, writing = os.pipe()
@@ -271,7 +278,7 @@ def outcome(name, source, concerned, cpu_s, folder):
             os.dup2(null, number)
         code = 3
         try:
-            code = int(run_tests(name, source, concerned, cpu_s, folder, writing))
+            code = int(run_tests(name, source, concerned, promise, cpu_s, folder, writing))
         finally:
             os._exit(code)
     os.close(writing)
@@ -331,7 +338,7 @@ def measure(name, mutants, known, file, folder):
     wanted = [mutant for mutant in mutants if not _known(mutant, state, known)]
     if not wanted:
         return
-    code, _, told = outcome(name, None, dependent_on(name), 600, folder)
+    code, _, told = outcome(name, None, dependent_on(name), {}, 600, folder)
     if code:
         raise SystemExit(f"{name}: the tests fail without any change: {told.get('failed')}")
     with warnings.catch_warnings():
@@ -340,17 +347,20 @@ def measure(name, mutants, known, file, folder):
             with contextlib.suppress(Exception):
                 importlib.import_module(module)
     concerned = dependent_on(name)
-    code, cpu_s, told = outcome(name, None, concerned, 600, folder)
+    code, cpu_s, told = outcome(name, None, concerned, {}, 600, folder)
     if code:
         raise SystemExit(f"{name}: the tests fail in a fork: {told.get('failed')}")
     print(f"{name}: {len(wanted)} of {len(mutants)} to run; the tests take {cpu_s:.1f} s", flush=True)
+    seconds, kills = told["seconds"], Counter(known[key]["by"] for key in known if key[0] == name)
     for mutant in wanted:
-        code, spent, told = outcome(name, mutated(mutant), concerned, int(5 * cpu_s) + 10, folder)
+        promise = {test: (kills[test] + 0.1) / (took + 0.01) for test, took in seconds.items()}
+        code, spent, told = outcome(name, mutated(mutant), concerned, promise, int(5 * cpu_s) + 10, folder)
         if "read" not in told:
             raise SystemExit(f"{name}: nothing of it was read; the change was not tried")
         result = {"result": verdict(code), "by": told.get("failed"), "cpu_s": round(spent, 2)}
         record = mutant | state | result
         known[_key(record)] = record
+        kills[record["by"]] += 1
         file.write(json.dumps(record) + "\n")
         file.flush()
 
@@ -376,9 +386,8 @@ def report(counts, records):
     for record in records:
         rooms[record["file"].partition("/")[0].removesuffix(".py")].append(record)
         kinds[record["operator"].split("_")[0]].append(record)
-    print(
-        "\n| room | changes | tried | killed | timeouts | survived | share killed (95 %) |\n|---|---:|---:|---:|---:|---:|---:|"
-    )
+    print("\n| room | changes | tried | killed | timeouts | survived | share killed (95 %) |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
     for room, some in [*rooms.items(), ("all", records)]:
         tried = defaultdict(list)
         for record in some:
@@ -406,7 +415,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="JSON lines; read first, if they are there")
     parser.add_argument("--files", nargs="+", default=FILES, choices=FILES, metavar="FILE", help="below src/wherenot")
-    parser.add_argument("--sample", type=int, default=40, help="changes of each file; 0 for all")
+    parser.add_argument("--sample", type=int, default=0, help="changes of each file; 0 for all")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
