@@ -11,8 +11,8 @@ operators are not exchanged for bitwise ones: any test sees that. Left out is, t
 computes: annotations, signatures but for their defaults, imports, `__all__`, f-strings and what a `raise` says; and
 what Python itself refuses to compile or warns of.
 
-A change is *killed* if a test fails, and by *timeout* if the tests take more than five times their processor time and
-ten seconds. Each runs in a process forked off one that has imported whatever the tests import; what imports the changed
+A change is *killed* if a test fails, and by *timeout* if a test takes more than five times its usual time and two seconds
+of processor time, or all together five times and ten. Each runs in a process forked off one that has imported whatever the tests import; what imports the changed
 file is forgotten there first. The type checks of the test suite stay switched on; hypothesis draws the same examples
 each time, shrinks nothing and has no deadline. Tests that are quick and have killed before come first.
 
@@ -175,12 +175,18 @@ def tests_of(name):
 
 
 class Told:
-    """Runs the tests that promise most first; tells which failed, how long each took, and what they imported."""
+    """Runs the tests that promise most first, none for ever; tells which failed, how long each took, what was imported.
 
-    def __init__(self, pipe, promise):
-        self._pipe, self._promise, self._seconds = pipe, promise, {}
+    Args:
+        pipe: Where it is told.
+        usual: Seconds that each test takes.
+        kills: Changes of this file that each test has noticed.
+    """
 
-    def _write(self, kind, value):
+    def __init__(self, pipe, usual, kills):
+        self._pipe, self._usual, self._kills, self._seconds = pipe, usual, kills, {}
+
+    def write(self, kind, value):
         os.write(self._pipe, (json.dumps([kind, value]) + "\n").encode())
 
     def pytest_collection(self):
@@ -188,22 +194,29 @@ class Told:
         sys.meta_path.sort(key=lambda finder: type(finder).__module__.startswith("_pytest"))
 
     def pytest_collection_modifyitems(self, items):
-        items.sort(key=lambda item: self._promise.get(item.nodeid, 0.0), reverse=True)
+        def promise(item):
+            return (self._kills.get(item.nodeid, 0) + 0.1) / (self._usual.get(item.nodeid, 0) + 0.01)
+
+        items.sort(key=promise, reverse=True)
+
+    def pytest_runtest_logstart(self, nodeid):
+        if nodeid in self._usual:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 5 * self._usual[nodeid] + 2)
 
     def pytest_runtest_logreport(self, report):
         self._seconds[report.nodeid] = self._seconds.get(report.nodeid, 0.0) + report.duration
         if report.failed:
-            self._write("failed", report.nodeid)
+            self.write("failed", report.nodeid)
 
     def pytest_collectreport(self, report):
         if report.failed:
-            self._write("failed", report.nodeid)
+            self.write("failed", report.nodeid)
 
     def pytest_sessionfinish(self):
         tests = str(ROOT / "tests")
         files = [(name, getattr(module, "__file__", None) or "") for name, module in list(sys.modules.items())]
-        self._write("imported", [name for name, file in files if not file.startswith(tests)])
-        self._write("seconds", self._seconds)
+        self.write("imported", [name for name, file in files if not file.startswith(tests)])
+        self.write("seconds", self._seconds)
 
 
 def imports_of(module):
@@ -235,7 +248,7 @@ def forget(modules):
         del sys.modules[name]
 
 
-def run_tests(name, source, concerned, promise, cpu_s, folder, pipe):
+def run_tests(name, source, concerned, cpu_s, folder, told):
     """Run the tests of a file in this process, with other source in its place if there is any."""
     forget(concerned)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
@@ -247,7 +260,7 @@ def run_tests(name, source, concerned, promise, cpu_s, folder, pipe):
     def other_data(self, asked):
         if asked != path:
             return get_data(self, asked)
-        os.write(pipe, b'["read", true]\n')
+        told.write("read", True)
         return source.encode()
 
     def no_stats(self, asked):
@@ -262,10 +275,10 @@ def run_tests(name, source, concerned, promise, cpu_s, folder, pipe):
     few = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
     hypothesis.settings.register_profile("mutants", derandomize=True, database=None, deadline=None, phases=few)
     hypothesis.settings.load_profile("mutants")
-    return pytest.main([*OPTIONS, f"--basetemp={folder}", *tests_of(name)], plugins=[Told(pipe, promise)])
+    return pytest.main([*OPTIONS, f"--basetemp={folder}", *tests_of(name)], plugins=[told])
 
 
-def outcome(name, source, concerned, promise, cpu_s, folder):
+def outcome(name, source, concerned, cpu_s, folder, usual, kills):
     """Fork, run the tests, and say how that ended: code or signal, seconds of processor time, what was told."""
     gc.freeze()  # the child's collections need not look at what is here
     reading, writing = os.pipe()
@@ -278,7 +291,7 @@ def outcome(name, source, concerned, promise, cpu_s, folder):
             os.dup2(null, number)
         code = 3
         try:
-            code = int(run_tests(name, source, concerned, promise, cpu_s, folder, writing))
+            code = int(run_tests(name, source, concerned, cpu_s, folder, Told(writing, usual, kills)))
         finally:
             os._exit(code)
     os.close(writing)
@@ -306,7 +319,7 @@ def digest(paths):
 def verdict(code):
     if code == 0:
         return "survived"
-    if code in (-signal.SIGXCPU, -signal.SIGKILL):
+    if code in (-signal.SIGVTALRM, -signal.SIGXCPU, -signal.SIGKILL):
         return "timeout"
     if code in (1, 2) or code < 0:  # a test failed, a file could not be imported, or the interpreter crashed
         return "killed"
@@ -338,7 +351,7 @@ def measure(name, mutants, known, file, folder):
     wanted = [mutant for mutant in mutants if not _known(mutant, state, known)]
     if not wanted:
         return
-    code, _, told = outcome(name, None, dependent_on(name), {}, 600, folder)
+    code, _, told = outcome(name, None, dependent_on(name), 600, folder, {}, {})
     if code:
         raise SystemExit(f"{name}: the tests fail without any change: {told.get('failed')}")
     with warnings.catch_warnings():
@@ -347,14 +360,13 @@ def measure(name, mutants, known, file, folder):
             with contextlib.suppress(Exception):
                 importlib.import_module(module)
     concerned = dependent_on(name)
-    code, cpu_s, told = outcome(name, None, concerned, {}, 600, folder)
+    code, cpu_s, told = outcome(name, None, concerned, 600, folder, {}, {})
     if code:
         raise SystemExit(f"{name}: the tests fail in a fork: {told.get('failed')}")
     print(f"{name}: {len(wanted)} of {len(mutants)} to run; the tests take {cpu_s:.1f} s", flush=True)
-    seconds, kills = told["seconds"], Counter(known[key]["by"] for key in known if key[0] == name)
+    usual, kills = told["seconds"], Counter(known[key]["by"] for key in known if key[0] == name)
     for mutant in wanted:
-        promise = {test: (kills[test] + 0.1) / (took + 0.01) for test, took in seconds.items()}
-        code, spent, told = outcome(name, mutated(mutant), concerned, promise, int(5 * cpu_s) + 10, folder)
+        code, spent, told = outcome(name, mutated(mutant), concerned, int(5 * cpu_s) + 10, folder, usual, kills)
         if "read" not in told:
             raise SystemExit(f"{name}: nothing of it was read; the change was not tried")
         result = {"result": verdict(code), "by": told.get("failed"), "cpu_s": round(spent, 2)}
