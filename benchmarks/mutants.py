@@ -11,10 +11,11 @@ operators are not exchanged for bitwise ones: any test sees that. Left out is, t
 computes: annotations, signatures but for their defaults, imports, `__all__`, f-strings and what a `raise` says; and
 what Python itself refuses to compile or warns of.
 
-A change is *killed* if a test fails, and by *timeout* if a test takes more than five times its usual time and two seconds
-of processor time, or all together five times and ten. Each runs in a process forked off one that has imported whatever the tests import; what imports the changed
-file is forgotten there first. The type checks of the test suite stay switched on; hypothesis draws the same examples
-each time, shrinks nothing and has no deadline. Tests that are quick and have killed before come first.
+A change is *killed* if a test fails, and by *timeout* if a test takes more than five times its usual time and two
+seconds of processor time, or all together five times and ten. Each runs in a process forked off one that has imported
+whatever the tests import; what imports the changed file is forgotten there first. The type checks of the test suite
+stay switched on; hypothesis draws the same examples each time, shrinks nothing and has no deadline. Tests that are
+quick and have killed before come first.
 
 One JSON line per change is appended to the file; started again, it leaves out what is there, survivors of other tests
 aside. In a sample, a room's share is weighted by its files' numbers of changes; the interval is Wilson's for the
@@ -44,6 +45,7 @@ from pathlib import Path
 
 import parso
 import pytest
+from beartype._cache.cacheclear import clear_caches
 from cosmic_ray.ast import Visitor, ast_nodes
 from cosmic_ray.operators.provider import OperatorProvider
 from jaxtyping import install_import_hook
@@ -246,6 +248,7 @@ def forget(modules):
         vars(sys.modules[parent]).pop(last, None)
     for name in modules:
         del sys.modules[name]
+    clear_caches()  # beartype takes classes of one name for the same
 
 
 def run_tests(name, source, concerned, cpu_s, folder, told):
