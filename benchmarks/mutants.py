@@ -233,10 +233,14 @@ def imports_of(module):
     return found
 
 
+def module_of(name):
+    return "wherenot." + name.removesuffix(".py").replace("/", ".")
+
+
 def dependent_on(name):
     """The loaded modules of wherenot that a change of a file concerns, but for the package itself."""
     imports = {key: imports_of(module) for key, module in sys.modules.items() if key.startswith("wherenot.")}
-    found = {"wherenot." + name.removesuffix(".py").replace("/", ".")}
+    found = {module_of(name)}
     while more := {key for key, imported in imports.items() if imported & found} - found:
         found |= more
     return found & set(imports)
@@ -273,6 +277,8 @@ def run_tests(name, source, concerned, cpu_s, folder, told):
 
     if source is not None:  # the loader of the type checks' import hook inherits these
         loader.get_data, loader.path_stats = other_data, no_stats
+    with contextlib.suppress(Exception):  # here, or pytest imports it twice: with its package and for its doctests
+        importlib.import_module(module_of(name))
     import hypothesis
 
     few = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
