@@ -55,12 +55,12 @@ SOURCE = ROOT / "src" / "wherenot"
 # A file's tests, the quick ones first; its doctests come before them.
 TESTS = {
     "search": ["search", "four_terms"],
-    "objective": ["objective", "losses", "search"],
+    "objective": ["objective", "losses"],
     "losses": ["losses"],
     "metrics/answers": ["metrics_answers"],
     "metrics/classification": ["metrics_classification"],
     "metrics/clicks": ["metrics_clicks"],
-    "metrics/consistency": ["metrics_statistics"],
+    "metrics/consistency": ["metrics_consistency"],
     "metrics/corruptions": ["metrics_corruptions"],
     "metrics/faithfulness": ["metrics_faithfulness", "metrics_answers"],
     "metrics/hallucination": ["metrics_hallucination"],
@@ -341,14 +341,14 @@ def changed_lines(old, new):
 
 
 def chosen(name, sample, seed):
-    """Changes of a file in an order drawn at random, so that a larger sample holds the smaller one."""
+    """Changes of a file and its source with each, in an order drawn at random: a larger sample holds the smaller."""
     every = mutants_of(name)
     random.Random(f"{seed} {name}").shuffle(every)
     source, kept = (SOURCE / name).read_text(), []
     for mutant in every:
         new = mutated(mutant)
         if compiles(new) and ast.dump(ast.parse(new)) != ast.dump(ast.parse(source)):
-            kept.append(mutant | {"change": changed_lines(source, new)})
+            kept.append((mutant | {"change": changed_lines(source, new)}, new))
             if len(kept) == sample:
                 break
     return kept, len(every) if len(kept) == sample else len(kept)
@@ -357,7 +357,7 @@ def chosen(name, sample, seed):
 def measure(name, mutants, known, file, folder):
     """Run those of a file's changes whose result is not known, and append each result to the file."""
     state = {"source": digest([SOURCE / name]), "tests": digest(ROOT / test for test in tests_of(name)[1:])}
-    wanted = [mutant for mutant in mutants if not _known(mutant, state, known)]
+    wanted = [(mutant, new) for mutant, new in mutants if not _known(mutant, state, known)]
     if not wanted:
         return
     code, _, told = outcome(name, None, dependent_on(name), 600, folder, {}, {})
@@ -374,8 +374,8 @@ def measure(name, mutants, known, file, folder):
         raise SystemExit(f"{name}: the tests fail in a fork: {told.get('failed')}")
     print(f"{name}: {len(wanted)} of {len(mutants)} to run; the tests take {cpu_s:.1f} s", flush=True)
     usual, kills = told["seconds"], Counter(known[key]["by"] for key in known if key[0] == name)
-    for mutant in wanted:
-        code, spent, told = outcome(name, mutated(mutant), concerned, int(5 * cpu_s) + 10, folder, usual, kills)
+    for mutant, new in wanted:
+        code, spent, told = outcome(name, new, concerned, int(5 * cpu_s) + 10, folder, usual, kills)
         if "read" not in told:
             raise SystemExit(f"{name}: nothing of it was read; the change was not tried")
         result = {"result": verdict(code), "by": told.get("failed"), "cpu_s": round(spent, 2)}
@@ -452,7 +452,7 @@ def main():
             mutants, counts[name] = chosen(name, options.sample, options.seed)
             measure(name, mutants, known, file, Path(folder) / "tests")
             source = digest([SOURCE / name])
-            records += [known[_key(mutant | {"source": source})] for mutant in mutants]
+            records += [known[_key(mutant | {"source": source})] for mutant, _ in mutants]
     report(counts, records)
 
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from fixed_records import assert_fixed
 from wherenot.metrics import answer_faithfulness, area_axis, deletion_auc, highest_confidence, insertion_auc
 
 TOKENS, STEPS = 3, 6
@@ -42,6 +43,10 @@ def test_the_area_of_a_mean_is_the_mean_of_areas_but_the_highest_is_not():
     assert every.insertion_auc == pytest.approx(sum(one.insertion_auc for one in each) / TOKENS)
     assert every.deletion_auc == pytest.approx(sum(one.deletion_auc for one in each) / TOKENS)
     assert every.highest_confidence < sum(one.highest_confidence for one in each) / TOKENS - 1e-3
+
+
+def test_measures_are_a_record():
+    assert_fixed(answer_faithfulness(**curves()))
 
 
 def test_no_token_has_no_mean():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fixed_records import assert_fixed
 from wherenot.metrics import (
     add_noise,
     conditional_accuracy,
@@ -82,6 +83,10 @@ def test_conditional_accuracy_golden():
     assert rates.hit_given_correct == pytest.approx(golden["pg_given_correct"], abs=1e-6)
     assert rates.hit_given_wrong == pytest.approx(golden["pg_given_wrong"], abs=1e-6)
     assert rates.accuracy_given_miss == pytest.approx(2 / 3)
+
+
+def test_rates_are_a_record():
+    assert_fixed(conditional_accuracy(CORRECT, HIT))
 
 
 def test_conditional_accuracy_obeys_total_probability_and_bayes():

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from fixed_records import assert_fixed
 from golden_cases import GOLDEN
 from wherenot.gui import CODECS, CONVENTIONS, clicked_points
 from wherenot.metrics import (
@@ -156,6 +157,12 @@ def test_no_tasks_have_no_rates():
     rates = click_rates(torch.zeros(0, 2), torch.zeros(0, 4), torch.zeros(0, 2))
     assert (rates.n, rates.missing) == (0, 0)
     assert math.isnan(rates.success)
+
+
+def test_rates_are_records(golden_tasks):
+    clicks = conditional_clicks(*golden_tasks, torch.ones(4, dtype=torch.bool))
+    assert_fixed(clicks)
+    assert_fixed(clicks.overall)
 
 
 def test_arguments_are_left_alone(golden_tasks):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fixed_records import assert_fixed
 from wherenot.metrics import (
     Interval,
     bootstrap_interval,
@@ -73,6 +74,10 @@ def test_a_95_percent_interval_holds_the_truth_about_95_times_in_100():
     intervals = [bootstrap_interval(draw, seed=0, resamples=500) for draw in draws]
     held = sum(interval.low <= 0.7 <= interval.high for interval in intervals)
     assert 0.91 <= held / 300 <= 0.98
+
+
+def test_an_interval_is_a_record():
+    assert_fixed(Interval(value=0.5, low=0.4, high=0.6, n=3))
 
 
 def test_booleans_count_as_zero_and_one():

@@ -1,5 +1,6 @@
 """Priors against golden numbers and slow loops that follow the definitions."""
 
+import dataclasses
 import json
 import random
 from pathlib import Path
@@ -155,6 +156,14 @@ def test_forbidden_wins_over_allowed():
     prior = Prior.from_boxes([[0, 0, 4, 1]], 1, 8).with_forbidden(torch.arange(8)[None] < 2)
     assert prior.off_prior(torch.arange(8)[None] // 2, 4).tolist() == [True, False, True, True]
     assert prior.evidence_allowed().tolist() == [[False, False, True, True, False, False, False, False]]
+
+
+def test_a_prior_is_never_changed_and_equals_only_itself():
+    prior = Prior.from_boxes([[0, 0, 1, 1]], 2, 2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        prior.allowed = None
+    assert prior in {prior}
+    assert prior != Prior.from_boxes([[0, 0, 1, 1]], 2, 2)
 
 
 # --- combining -------------------------------------------------------------------------------------------------------
