@@ -59,6 +59,16 @@ def test_other_shapes_and_short_orders_are_refused(unhooked):
         answer_faithfulness(**{**given, "deletion": given["deletion"][:, :2]})
     with pytest.raises(ValueError, match=r"full \(1,\)"):
         answer_faithfulness(**{**given, "full": given["full"][:1]})
+    for wrong in (
+        {"deletion": given["deletion"][1:]},
+        {"insertion": given["insertion"][:, :2]},
+        {"empty": given["empty"][:1], "full": given["full"][:1]},
+        {"empty": torch.zeros(4), "full": torch.zeros(4)},
+    ):
+        with pytest.raises(ValueError, match="pass one column per token"):
+            answer_faithfulness(**{**given, **wrong})
+    with pytest.raises(ValueError, match=r"counted \(4,\) for 3 tokens"):
+        answer_faithfulness(**given, counted=torch.tensor([True] * 4))
     with pytest.raises(ValueError, match=r"counted \(2,\) for 3 tokens"):
         answer_faithfulness(**given, counted=torch.tensor([True, True]))
     short = {**given, "area": given["area"] / 2}

@@ -276,18 +276,19 @@ def test_at_least_one_resample(name):
 
 
 def test_infinite_values_negative_denominators_and_other_lengths_are_refused():
-    infinite = torch.tensor([0.5, math.inf])
+    infinite = torch.tensor([0.5, math.inf, -math.inf])
     with pytest.raises(ValueError, match="bootstrap_interval: sample 1 is infinite"):
         bootstrap_interval(infinite, seed=0)
     with pytest.raises(ValueError, match="over_seeds: sample 0 is infinite"):
         over_seeds([-math.inf, 0.5])
-    with pytest.raises(ValueError, match=r"a denominator is -1"):
-        ratio_interval(VALUES, torch.tensor([1.0, -1.0]), seed=0)
+    with pytest.raises(ValueError, match=r"a denominator is -0.5"):
+        ratio_interval(VALUES, torch.tensor([1.0, -0.5]), seed=0)
     for function in (paired_difference, ratio_interval):
         with pytest.raises(ValueError, match=rf"{function.__name__}: lengths \(2,\) and \(1,\) differ"):
             inspect.unwrap(function)(VALUES, VALUES[:1], seed=0)
-    with pytest.raises(ValueError, match="2 samples but 1 groups"):
-        worst_group_interval(VALUES, ["a"], seed=0)
+    for groups in (["a"], ["a", "b", "b"]):
+        with pytest.raises(ValueError, match=f"2 samples but {len(groups)} groups"):
+            worst_group_interval(VALUES, groups, seed=0)
 
 
 @pytest.mark.parametrize("redrawn", [50, 500])
