@@ -138,6 +138,7 @@ def test_a_median_of_two_is_their_mean_and_an_outlier_moves_the_mean_only():
         (2, [10.0, -1.0], r"sizes\[1\]"),
         (2, [math.inf, 10.0], r"sizes\[1\]"),
         (0, [0.5, 1.0001], r"points\[1\]"),
+        (0, [NAN, 1.5], r"points\[1\]"),
         (1, [20.0, 10.0, 10.0, 20.0], r"boxes\[1\]"),
         (1, [10.0, 10.0, 20.0, math.inf], r"boxes\[1\]"),
     ],
