@@ -54,7 +54,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "wherenot"
 # A file's tests, the quick ones first; its doctests come before them.
 TESTS = {
-    "search": ["search", "four_terms"],
+    "search": ["search_parts", "search"],
     "objective": ["objective", "losses"],
     "losses": ["losses"],
     "metrics/answers": ["metrics_answers"],

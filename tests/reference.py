@@ -55,6 +55,23 @@ def scoped_order(p, num_regions, a, b, scope, update):
     return order, len(scored)
 
 
+def lazy_order(value, num_regions, chunk):
+    """Measure all gains; take the largest if it was measured on this prefix, else measure the first few old ones."""
+    order, gains = [], {c: value({c}) - value(set()) for c in range(num_regions)}
+    fresh = set(gains)
+    while gains:
+        ranked = sorted(gains, key=lambda c: -gains[c])
+        if ranked[0] in fresh:
+            order.append(ranked[0])
+            del gains[ranked[0]]
+            fresh = set()
+        else:
+            for c in [c for c in ranked if c not in fresh][:chunk]:
+                gains[c] = value({*order, c}) - value(set(order))
+                fresh.add(c)
+    return order
+
+
 def bidirectional_order(value, num_regions, pending, effect=lambda subset: 0.0):
     """LIMA's second version; `value` is F of a set, `effect` the part of F that is effectiveness.
 

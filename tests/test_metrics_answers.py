@@ -61,6 +61,7 @@ def test_other_shapes_and_short_orders_are_refused(unhooked):
         answer_faithfulness(**{**given, "full": given["full"][:1]})
     for wrong in (
         {"deletion": given["deletion"][1:]},
+        {"insertion": given["insertion"][1:]},
         {"insertion": given["insertion"][:, :2]},
         {"empty": given["empty"][:1], "full": given["full"][:1]},
         {"empty": torch.zeros(4), "full": torch.zeros(4)},
