@@ -195,6 +195,17 @@ def test_lazy_against_the_slow_reference(seed, chunk):
     assert found(p, 8, Lazy(chunk))[0].order.tolist() == order
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("settings", [(3, 2, 6, 2, 2, 1), (2, 4, 3, 1, 1, 2), (1, 1, 4, 0, 3, 1), (4, 3, 5, 4, 0, 3)])
+def test_fast_against_the_slow_reference(seed, settings):
+    p, centres = random_set_function(11, seed), np.random.default_rng(seed).random((11, 2))
+    everything = frozenset(range(11))
+    order = reference.fast_order(
+        lambda s: 2 * p(s), lambda s: 1 - p(everything - frozenset(s)), centres.tolist(), *settings
+    )
+    assert found(p, 11, Fast(*settings), centres=[centres])[0].order.tolist() == order
+
+
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
