@@ -79,7 +79,7 @@ def test_searches_by_name_are_those_of_the_papers_and_of_the_figures_in_the_docu
         "turbo": Turbo(3, 10, 13, 5, 3, 1),
     } == SEARCHES
     for name, search in SEARCHES.items():
-        assert parse_search(name) is search
+        assert parse_search("".join(list(name))) is search  # another string of the same letters
 
 
 @pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES)
@@ -227,6 +227,13 @@ def test_memory_asks_in_rows_as_wide_as_the_widest_image():
     assert len(seen) == 1
     assert memo.forwards == 4
     assert {subset: float(reading[0]) for subset, reading in memo.known[0].items()} == {1: 0.125, 3: 0.25, 2: 0.125}
+
+
+def test_hundreds_of_regions_and_of_questions():
+    memo = Memo(lambda image, keep: keep.sum(1, keepdim=True) / 300, [300])
+    assert memo.ask([Request(0, [1 << region for region in range(300)])]) == [300]
+    ranking, _ = found(lambda subset: len(subset) / 300, 300, Exact(64), max_regions=1)
+    assert ranking.order.tolist() == [0]
 
 
 @pytest.mark.parametrize("answer", [torch.zeros(2), torch.zeros(2, 1, 1), torch.zeros(3, 1), torch.zeros(1, 1)])
