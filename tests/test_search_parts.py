@@ -29,6 +29,7 @@ from wherenot.search import (
     search_cost,
     values_of,
 )
+from wherenot.search.values import PairValues
 
 WEIGHTS = (0.5, 1.0, 0.75, 0.25)  # confidence, effectiveness, consistency, collaboration
 FOUR = FourTermObjective(*WEIGHTS)
@@ -270,6 +271,7 @@ def test_values_tie_with_the_largest_not_with_each_other():
     assert descending([0.0, 0.9 * TIE]) == [0, 1]
     assert descending([0.0, 0.25, 0.5, 0.5]) == [2, 3, 1, 0]
     assert descending([]) == []
+    assert descending([0.0] * 300) == list(range(300))
 
 
 def test_a_walk_finishes_by_number_or_by_probability():
@@ -299,6 +301,9 @@ def test_two_terms_in_two_parts():
         values = values_of(known, 0b11, Objective(2.0, 3.0), column)
         assert (values.inside(0b01), values.outside(0b01), values.most_outside) == (inside, outside, 3.0)
         assert values.free(0b01) == 0.0
+    for first in (values_of(known, 0b11, Objective(2.0, 3.0)), PairValues(known, 0b11, Objective(2.0, 3.0))):
+        assert first.inside(0b01) == 2 * 0.5
+    assert Walk(known, 2, values).probability(0b01) == 0.5
 
 
 def four_term_score(num_regions, seed):
