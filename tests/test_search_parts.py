@@ -110,6 +110,12 @@ def test_settings_of_fast_at_their_borders():
         Fast(1, 1, 4, 3, 2, 1)
 
 
+def test_a_ranking_is_never_changed():
+    ranking, _ = found(random_set_function(3, 0), 3, Exact())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ranking.forwards = 0
+
+
 def test_one_region_is_enough_to_ask_for():
     p = random_set_function(4, 0)
     for search in (Exact(), Bidirectional(), Lazy()):
