@@ -147,6 +147,7 @@ def test_forbidden_alone_lets_evidence_lie_anywhere_else():
     labels = torch.tensor([[0] * 20 + [1] * 20])
     for phi in PHIS:
         assert prior.overlap(labels, 3, phi).tolist() == [1.0, 1.0, 0.0]
+        assert prior.overlap(torch.arange(40)[None], 41, phi).tolist() == [1.0] * 40 + [0.0]
     assert prior.off_prior(labels, 3, tau=0.15).tolist() == [True, False, False]  # the tie 3/20 reaches
     assert prior.off_prior(labels, 3, tau=0.15, strict=True).tolist() == [False, False, False]
     assert prior.off_prior(labels, 3, tau=0.16).tolist() == [False, False, False]
