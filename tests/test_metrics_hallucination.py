@@ -96,7 +96,7 @@ def test_what_cannot_be_judged_is_refused():
 
 def test_prefixes_that_end_before_the_whole_image_are_refused():
     right = torch.tensor([True, True])
-    for area in ([0.5, 0.9], [0.9, 0.5], [0.0, 1.0], [0.5, math.nan], [0.5, 1.1], [-0.5, 1.0], [1.5, 1.0]):
+    for area in ([0.5, 0.9], [0.9, 0.5], [0.0, 1.0], [0.5, math.nan], [0.5, 1.1], [-0.5, 1.0], [1.5, 1.0], [0.5, 2.0]):
         with pytest.raises(ValueError, match="do not rise to 1"):
             removed_area(torch.tensor(area), right)
 

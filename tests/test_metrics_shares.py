@@ -59,7 +59,10 @@ def test_edges():
     assert share_interval(0.5, 10, level=0.99).low < share_interval(0.5, 10).low
 
 
-@pytest.mark.parametrize(("share", "n", "level"), [(1.1, 5, 0.95), (-0.1, 5, 0.95), (0.5, -1, 0.95), (0.5, 5, 1.0)])
+@pytest.mark.parametrize(
+    ("share", "n", "level"),
+    [(1.1, 5, 0.95), (-0.1, 5, 0.95), (0.5, -1, 0.95), (0.5, 5, 1.0), (0.5, 5, 0.0), (0.5, 5, -0.5)],
+)
 def test_out_of_range(share, n, level):
     with pytest.raises(ValueError, match=f"share_interval: share={share}, n={n}, level={level}"):
         share_interval(share, n, level=level)

@@ -175,6 +175,24 @@ def test_ratio_where_the_condition_is_rare_or_never_holds():
     assert math.isnan(unlucky.high)
 
 
+def test_ratio_knows_no_unit():
+    top, bottom = sample(17), sample(18)
+    plain, small = ratio_interval(top, bottom, seed=0), ratio_interval(top / 1000, bottom / 1000, seed=0)
+    assert (small.value, small.low, small.high) == pytest.approx((plain.value, plain.low, plain.high))
+
+
+def test_two_thousand_resamples_unless_told_otherwise():
+    a, b = sample(19), sample(20)
+    for interval in (
+        lambda **given: bootstrap_interval(a, seed=0, **given),
+        lambda **given: paired_difference(a, b, seed=0, **given),
+        lambda **given: ratio_interval(a, b, seed=0, **given),
+    ):
+        assert interval() == interval(resamples=2000)
+        assert interval() != interval(resamples=1999)
+        assert interval() != interval(resamples=2001)
+
+
 def test_ratio_counts_rows_with_nan_on_either_side():
     top = torch.tensor([1.0, math.nan, 0.0, 1.0])
     bottom = torch.tensor([1.0, 1.0, 1.0, math.nan])
@@ -263,7 +281,7 @@ ALL = {
 
 
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("level", [0.0, 1.0, 95.0, math.nan])
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.5, 95.0, math.nan])
 def test_levels_are_shares(name, level):
     with pytest.raises(ValueError, match=f"{name}: level="):
         ALL[name](level=level)
@@ -299,6 +317,7 @@ def test_of_very_many_samples_fewer_are_redrawn_for_about_the_same_interval(monk
     def widths():
         median = bootstrap_interval(values, seed=1, statistic=lambda rows: np.median(rows, axis=-1))
         found = (bootstrap_interval(values, seed=1), ratio_interval(values * counted, counted, seed=1), median)
+        assert all(each.low < each.value < each.high for each in found)
         return [(each.value, each.n, (each.high - each.low)) for each in found]
 
     whole = widths()

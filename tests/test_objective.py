@@ -68,6 +68,12 @@ def test_log_odds_agree_with_a_slow_softmax():
     assert log_odds(logits, targets).sigmoid().tolist() == pytest.approx(slow, abs=1e-12)
 
 
+def test_any_class_may_be_the_target():
+    logits = torch.tensor([[1.0, 3.0, 2.0]])
+    odds = [log_odds(logits, torch.tensor([target])).sigmoid().item() for target in range(3)]
+    assert odds == pytest.approx(logits[0].softmax(0).tolist())
+
+
 def test_log_odds_keep_what_a_probability_loses():
     odds = log_odds(torch.tensor([[60.0, 0.0], [-60.0, 0.0]]), torch.tensor([0, 0]))
     assert odds.tolist() == [60.0, -60.0]
