@@ -278,6 +278,29 @@ def test_resize_keeps_something_of_allowed_and_of_forbidden(seed, size):
         assert (resized.forbidden & ~resized.ignore).any()
 
 
+def test_resize_opens_what_nearest_had_closed_and_no_more():
+    masks = torch.zeros(3, 4, 4, dtype=torch.bool)
+    masks[0, 0, 0] = True  # between the samples, which are rows and columns 1 and 3
+    masks[1, 1, 1] = masks[1, 3, 3] = True
+    masks[2, 1, 1] = masks[2, 1, 3] = True
+    resized = Prior(*masks).resize(2, 2)
+    assert [getattr(resized, name).tolist() for name in ("allowed", "forbidden", "ignore")] == [
+        [[True, False], [False, False]],
+        [[False, False], [False, True]],
+        [[False, True], [False, False]],
+    ]
+    masks[1, 3, 3] = False
+    masks[1, 2, 2] = True  # now forbidden lies between them, too
+    resized = Prior(*masks).resize(2, 2)
+    assert resized.forbidden.tolist() == [[False, False], [False, True]]
+    assert resized.ignore.tolist() == [[False, True], [False, False]]
+
+
+def test_a_threshold_of_0_asks_for_a_common_pixel():
+    prior, labels = Prior.from_boxes([[0, 0, 1, 1]], 1, 3), torch.tensor([[0, 0, 1]])
+    assert prior.off_prior(labels, 2, tau=0, strict=True).tolist() == [False, True]
+
+
 def test_resize_may_take_a_speck_of_forbidden_out_of_a_large_allowed_area():
     speck = torch.zeros(8, 8, dtype=torch.bool)
     speck[0, 0] = True

@@ -203,6 +203,20 @@ def test_lazy_against_the_slow_reference(seed, chunk):
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("pending", [1, 2, 4, 6])
+def test_both_ends_against_the_slow_references(seed, pending):
+    p = random_set_function(10, seed)
+    everything = frozenset(range(10))
+
+    def value(subset):
+        return 2 * p(subset) + 1 - p(everything - frozenset(subset))
+
+    assert found(p, 10, Bidirectional(pending))[0].order.tolist() == reference.bidirectional_order(value, 10, pending)
+    eagle = found(p, 10, Eagle(4, pending, 3))[0].order.tolist()
+    assert eagle == reference.eagle_order(value, 10, 4, pending, 3)
+
+
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("settings", [(3, 2, 6, 2, 2, 1), (2, 4, 3, 1, 1, 2), (1, 1, 4, 0, 3, 1), (4, 3, 5, 4, 0, 3)])
 def test_fast_against_the_slow_reference(seed, settings):
     p, centres = random_set_function(11, seed), np.random.default_rng(seed).random((11, 2))
