@@ -110,6 +110,12 @@ def test_settings_of_fast_at_their_borders():
         Fast(1, 1, 4, 3, 2, 1)
 
 
+@pytest.mark.parametrize("targets", [0, 2])
+def test_four_terms_take_one_target(targets):
+    with pytest.raises(ValueError, match=f"one target at a time, got {targets}"):
+        greedy_search(Memo(lambda image, keep: torch.zeros(len(keep), 4), [3]), FOUR, targets=targets)
+
+
 def test_a_ranking_is_never_changed():
     ranking, _ = found(random_set_function(3, 0), 3, Exact())
     with pytest.raises(dataclasses.FrozenInstanceError):
