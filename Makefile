@@ -3,6 +3,7 @@
 # make slow      - run the tests that take long, which make test leaves out
 # make coverage  - run the suite and count the lines it reaches
 # make soak      - do what people do for an hour (MINUTES=60), and fail if memory grows
+# make mutants   - change the code in thousands of small ways, one at a time, and see that a test fails; takes hours
 # make docs      - build the documentation's site in site/; whatever is wrong with it is an error
 #
 # PYTHON=python3.12       another interpreter (>= 3.11) for the virtual environment
@@ -18,7 +19,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test slow coverage soak lint docs clean
+.PHONY: demo test slow coverage soak mutants lint docs clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/wherenot demo --out $(OUT)
@@ -36,6 +37,10 @@ coverage: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/soak.py --minutes $(MINUTES)
+
+mutants: $(VENV)/.dev
+	$(PIP) install --quiet --no-deps cosmic-ray==8.7.0 parso==0.8.7
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/mutants.py runs/mutants.jsonl
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -55,6 +55,56 @@ def scoped_order(p, num_regions, a, b, scope, update):
     return order, len(scored)
 
 
+def lazy_order(value, num_regions, chunk):
+    """Measure all gains; take the largest if it was measured on this prefix, else measure the first few old ones."""
+    order, gains = [], {c: value({c}) - value(set()) for c in range(num_regions)}
+    fresh = set(gains)
+    while gains:
+        ranked = sorted(gains, key=lambda c: -gains[c])
+        if ranked[0] in fresh:
+            order.append(ranked[0])
+            del gains[ranked[0]]
+            fresh = set()
+        else:
+            for c in [c for c in ranked if c not in fresh][:chunk]:
+                gains[c] = value({*order, c}) - value(set(order))
+                fresh.add(c)
+    return order
+
+
+def fast_order(inside, outside, centres, raster, promising, scan, near, stale, finalists):
+    """The sentences of `search/fast.py` one by one; `inside` and `outside` are the two parts of F of a set."""
+    regions = range(len(centres))
+    cells = {}
+    for region, (y, x) in enumerate(centres):
+        cells.setdefault((int(y * raster), int(x * raster)), []).append(region)
+    # The first round: all deletions, the insertions of super-regions, then those of what either makes promising.
+    lost = {region: outside({region}) - outside(set()) for region in regions}
+    gained = {}
+    for cell in cells.values():
+        gained |= dict.fromkeys(cell, (inside(set(cell)) - inside(set())) / len(cell))
+    ranked = sorted(regions, key=lambda region: -(gained[region] + lost[region]))
+    looked_at = {*ranked[:promising], *max(cells.values(), key=lambda cell: inside(set(cell)))}
+    gained |= {region: inside({region}) - inside(set()) for region in looked_at}
+    seen = dict.fromkeys(regions, 0)
+    order = [max(looked_at, key=lambda region: inside({region}) + outside({region}))]
+    while len(order) < len(centres):
+        left = sorted(set(regions) - set(order), key=lambda region: -(gained[region] + lost[region]))
+        strong, others = left[: scan - near - stale], left[scan - near - stale :]
+        others.sort(key=lambda region: min(math.dist(centres[region], centres[taken]) for taken in order))
+        unseen = sorted(others[near:], key=lambda region: seen[region])
+        chosen = strong + others[:near] + unseen[:stale]
+        for region in chosen:
+            gained[region] = inside({*order, region}) - inside(set(order))
+            seen[region] = len(order)
+        by_gain = sorted(chosen, key=lambda region: -(gained[region] + lost[region]))
+        last = {*by_gain[:finalists], max(chosen, key=lambda region: inside({*order, region}))}
+        for region in last:
+            lost[region] = outside({*order, region}) - outside(set(order))
+        order.append(max(last, key=lambda region: inside({*order, region}) + outside({*order, region})))
+    return order
+
+
 def bidirectional_order(value, num_regions, pending, effect=lambda subset: 0.0):
     """LIMA's second version; `value` is F of a set, `effect` the part of F that is effectiveness.
 

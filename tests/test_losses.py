@@ -127,7 +127,30 @@ def test_gradcheck(reduction):
 def test_wrong_input_is_named():
     with pytest.raises(ValueError, match=r"redundancy.*\(2,\).*\(1,\)"):
         redundancy(column(1.0, 2.0), column(1.0))
-    with pytest.raises(ValueError, match="batch size"):
-        reduced(column(1.0), "batch")
-    with pytest.raises(ValueError, match="beta"):
-        adaptive_log(column(1.0), column(0.0), column(0.5), beta=0.0)
+    with pytest.raises(ValueError, match=r"redundancy.*\(1,\).*\(2,\)"):
+        redundancy(column(1.0), column(1.0, 2.0))
+    for place in (1, 2, 3):
+        four = [column(0.5)] * 4
+        four[place] = column(0.5, 0.5)
+        with pytest.raises(ValueError, match="two_sided_redundancy: all arguments"):
+            two_sided_redundancy(*four)
+    for human, full in ((column(0.0, 0.0), column(0.5)), (column(0.0), column(0.5, 0.5))):
+        with pytest.raises(ValueError, match="adaptive_log: all arguments"):
+            adaptive_log(column(1.0), human, full)
+    for size in (None, 0, -1):
+        with pytest.raises(ValueError, match="batch size"):
+            reduced(column(1.0), "batch", batch_size=size)
+    with pytest.raises(ValueError, match="reduction must be"):
+        reduced(column(1.0), "median")
+    for beta in (0.0, -1.0):
+        with pytest.raises(ValueError, match="beta"):
+            adaptive_log(column(1.0), column(0.0), column(0.5), beta=beta)
+
+
+def test_adaptive_log_has_a_reference_where_nothing_else_is_left():
+    assert adaptive_log(column(1e-6), column(0.0), column(1.0)).item() == pytest.approx(math.log(2))
+
+
+def test_one_image_is_a_batch_too():
+    assert reduced(column(1.0, 2.0), "batch", batch_size=1).item() == 3.0
+    assert reduced(column(4.0)).item() == 4.0

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from fixed_records import assert_fixed
 from wherenot.metrics import answer_faithfulness, area_axis, deletion_auc, highest_confidence, insertion_auc
 
 TOKENS, STEPS = 3, 6
@@ -44,6 +45,10 @@ def test_the_area_of_a_mean_is_the_mean_of_areas_but_the_highest_is_not():
     assert every.highest_confidence < sum(one.highest_confidence for one in each) / TOKENS - 1e-3
 
 
+def test_measures_are_a_record():
+    assert_fixed(answer_faithfulness(**curves()))
+
+
 def test_no_token_has_no_mean():
     assert answer_faithfulness(**curves(), counted=torch.zeros(TOKENS, dtype=torch.bool)) is None
 
@@ -54,6 +59,17 @@ def test_other_shapes_and_short_orders_are_refused(unhooked):
         answer_faithfulness(**{**given, "deletion": given["deletion"][:, :2]})
     with pytest.raises(ValueError, match=r"full \(1,\)"):
         answer_faithfulness(**{**given, "full": given["full"][:1]})
+    for wrong in (
+        {"deletion": given["deletion"][1:]},
+        {"insertion": given["insertion"][1:]},
+        {"insertion": given["insertion"][:, :2]},
+        {"empty": given["empty"][:1], "full": given["full"][:1]},
+        {"empty": torch.zeros(4), "full": torch.zeros(4)},
+    ):
+        with pytest.raises(ValueError, match="pass one column per token"):
+            answer_faithfulness(**{**given, **wrong})
+    with pytest.raises(ValueError, match=r"counted \(4,\) for 3 tokens"):
+        answer_faithfulness(**given, counted=torch.tensor([True] * 4))
     with pytest.raises(ValueError, match=r"counted \(2,\) for 3 tokens"):
         answer_faithfulness(**given, counted=torch.tensor([True, True]))
     short = {**given, "area": given["area"] / 2}

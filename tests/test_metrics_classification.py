@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fixed_records import assert_fixed
 from wherenot.metrics import (
     add_noise,
     conditional_accuracy,
@@ -59,8 +60,9 @@ def test_top_k_of_no_image_is_empty():
         (torch.zeros(2, 3), [0, 1], 4, "k=4 with 3 classes"),
         (torch.zeros(2, 3), [0, 1], 0, "k=0 with 3 classes"),
         (torch.zeros(2, 3), [0, 3], 1, r"targets\[1\] is 3 with 3 classes"),
-        (torch.zeros(2, 3), [0, -1], 1, r"targets\[1\] is -1"),
-        (torch.tensor([[0.0, 1.0], [math.nan, 0.0]]), [0, 0], 1, r"logits\[1\] holds NaN"),
+        (torch.zeros(3, 3), [0, -1, 9], 1, r"targets\[1\] is -1"),
+        (torch.tensor([[0.0, 1.0], [math.nan, 0.0], [0.0, math.nan]]), [0, 0, 0], 1, r"logits\[1\] holds NaN"),
+        (torch.zeros(1, 3), [0, 1], 1, r"need targets \(1,\), got \(2,\)"),
         (torch.zeros(2, 3), [0], 1, r"logits \(2, 3\) need targets \(2,\), got \(1,\)"),
     ],
 )
@@ -82,6 +84,10 @@ def test_conditional_accuracy_golden():
     assert rates.hit_given_correct == pytest.approx(golden["pg_given_correct"], abs=1e-6)
     assert rates.hit_given_wrong == pytest.approx(golden["pg_given_wrong"], abs=1e-6)
     assert rates.accuracy_given_miss == pytest.approx(2 / 3)
+
+
+def test_rates_are_a_record():
+    assert_fixed(conditional_accuracy(CORRECT, HIT))
 
 
 def test_conditional_accuracy_obeys_total_probability_and_bayes():
@@ -109,6 +115,8 @@ def test_conditional_accuracy_is_nan_only_where_the_condition_never_holds():
 def test_conditional_accuracy_refuses_other_lengths():
     with pytest.raises(ValueError, match=r"correct \(8,\) and hit \(7,\) differ"):
         inspect.unwrap(conditional_accuracy)(CORRECT, HIT[1:])
+    with pytest.raises(ValueError, match=r"correct \(7,\) and hit \(8,\) differ"):
+        inspect.unwrap(conditional_accuracy)(CORRECT[1:], HIT)
 
 
 def test_group_accuracy_matches_a_loop_and_ignores_sample_order():
@@ -131,6 +139,8 @@ def test_groups_without_samples_and_with_other_lengths():
     assert math.isnan(worst_group_accuracy(none, []))
     with pytest.raises(ValueError, match="8 samples but 1 groups"):
         group_accuracy(CORRECT, ["land"])
+    with pytest.raises(ValueError, match="8 samples but 9 groups"):
+        group_accuracy(CORRECT, ["land"] * 9)
 
 
 def test_noisy_golden_clips_before_the_normalisation():
@@ -142,6 +152,13 @@ def test_noisy_golden_clips_before_the_normalisation():
     assert ((result - 0.5) / 0.5).flatten().tolist() == pytest.approx(golden["hfvit_norm"], abs=1e-6)
     assert torch.equal(images, given[0])
     assert torch.equal(noise, given[1])
+
+
+def test_black_and_white_are_pixels():
+    ends = torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2)
+    assert noisy(ends, torch.tensor([1.0, -1.0]).reshape(1, 1, 1, 2), 0.25).flatten().tolist() == [0.25, 0.75]
+    with pytest.raises(ValueError, match="sigma=inf"):
+        noisy(ends, ends, math.inf)
 
 
 def test_add_noise_is_standard_normal_noise_times_sigma():
@@ -178,3 +195,5 @@ def test_noise_refuses_normalised_pixels_and_bad_sigma(value, sigma, message):
 def test_noisy_refuses_broadcasting():
     with pytest.raises(ValueError, match=r"images \(2, 3, 4, 4\) and noise \(1, 3, 4, 4\)"):
         inspect.unwrap(noisy)(torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4), 0.1)
+    with pytest.raises(ValueError, match=r"images \(1, 3, 4, 4\) and noise \(2, 3, 4, 4\)"):
+        inspect.unwrap(noisy)(torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 4, 4), 0.1)

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from fixed_records import assert_fixed
 from golden_cases import GOLDEN
 from wherenot.gui import CODECS, CONVENTIONS, clicked_points
 from wherenot.metrics import (
@@ -134,6 +135,12 @@ def test_a_median_of_two_is_their_mean_and_an_outlier_moves_the_mean_only():
         (1, [10.0, 10.0, NAN, 20.0], r"boxes\[1\]"),
         (2, [0.0, 10.0], r"sizes\[1\]"),
         (2, [10.0, NAN], r"sizes\[1\]"),
+        (2, [10.0, -1.0], r"sizes\[1\]"),
+        (2, [math.inf, 10.0], r"sizes\[1\]"),
+        (0, [0.5, 1.0001], r"points\[1\]"),
+        (0, [NAN, 1.5], r"points\[1\]"),
+        (1, [20.0, 10.0, 10.0, 20.0], r"boxes\[1\]"),
+        (1, [10.0, 10.0, 20.0, math.inf], r"boxes\[1\]"),
     ],
 )
 @pytest.mark.parametrize("metric", [click_success, click_distance_px, click_distance_1000, click_rates])
@@ -142,20 +149,39 @@ def test_bad_tasks_are_named(metric, column, row, message):
     given[column][1] = torch.tensor(row)
     with pytest.raises(ValueError, match=rf"click_\w+: {message}"):
         metric(*given)
+    given[column][2] = given[column][1]  # the first of two is named
+    with pytest.raises(ValueError, match=rf"click_\w+: {message}"):
+        metric(*given)
 
 
 def test_lengths_must_agree(unhooked):
     points, boxes, sizes = tasks([[0.5, 0.5]] * 3)
     with pytest.raises(ValueError, match="3 points, 2 boxes and 3 sizes"):
         click_success(points, boxes[:2], sizes)
-    with pytest.raises(ValueError, match=r"hit \(2,\) for 3 points"):
-        conditional_clicks(points, boxes, sizes, torch.ones(2, dtype=torch.bool))
+    for wrong in ((points[:2], boxes, sizes), (points, boxes, sizes[:2]), (points, boxes[:2], sizes[:2])):
+        with pytest.raises(ValueError, match="pass one of each per task"):
+            click_success(*wrong)
+    for count in (2, 4):
+        with pytest.raises(ValueError, match=rf"hit \({count},\) for 3 points"):
+            conditional_clicks(points, boxes, sizes, torch.ones(count, dtype=torch.bool))
+
+
+def test_the_corners_of_the_screen_may_be_clicked():
+    points, boxes, sizes = tasks([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0]], [0.0, 0.0, 1.0, 1.0], [1.0, 1.0])
+    assert click_success(points, boxes, sizes).all()
+    assert click_distance_px(points, boxes, 11 * sizes).tolist() == pytest.approx([0, 200**0.5, 10])
 
 
 def test_no_tasks_have_no_rates():
     rates = click_rates(torch.zeros(0, 2), torch.zeros(0, 4), torch.zeros(0, 2))
     assert (rates.n, rates.missing) == (0, 0)
     assert math.isnan(rates.success)
+
+
+def test_rates_are_records(golden_tasks):
+    clicks = conditional_clicks(*golden_tasks, torch.ones(4, dtype=torch.bool))
+    assert_fixed(clicks)
+    assert_fixed(clicks.overall)
 
 
 def test_arguments_are_left_alone(golden_tasks):

@@ -107,6 +107,18 @@ def test_an_order_cut_short_is_refused_with_advice(auc):
         auc(0.0, double([0.5, 0.6]), axis)
 
 
+def test_a_region_without_area_and_rounding_are_no_mistakes():
+    axis = area_axis(double([0.0, 0.50002, 0.5, 0.00003]))
+    assert axis.tolist() == pytest.approx([0, 0, 0.50002, 1.00002, 1.00005])
+    assert insertion_auc(0.5, double([0.5] * 4), axis) == pytest.approx(0.5, abs=1e-4)
+    assert deletion_auc(0.5, double([0.5]), double([0.0, 0.99995])) == pytest.approx(0.5, abs=1e-4)
+    for end in (0.9998, 1.0002):
+        with pytest.raises(ValueError, match="of the image and areas over different spans"):
+            deletion_auc(0.5, double([0.5]), double([0.0, end]))
+    with pytest.raises(ValueError, match=r"the areas sum to 1\.0002"):
+        area_axis(double([0.5, 0.5002]))
+
+
 def test_axes_that_are_no_areas_are_refused():
     with pytest.raises(ValueError, match="negative or NaN"):
         area_axis(double([0.5, -0.1]))
@@ -120,6 +132,8 @@ def test_axes_that_are_no_areas_are_refused():
     ("axis", "message"),
     [
         ([0.5, 1.0], "2 scores need 3 areas, got \\(2,\\)"),
+        ([0.0, 0.2, 0.5, 1.0], "2 scores need 3 areas, got \\(4,\\)"),
+        ([-0.1, 0.5, 1.0], "must start at 0"),
         ([0.1, 0.5, 1.0], "must start at 0"),
         ([0.0, 1.2, 1.0], "never decrease"),
         ([0.0, math.nan, 1.0], "never decrease"),
@@ -136,5 +150,7 @@ def test_scores_that_are_not_finite_are_named():
     axis = area_axis(double([0.5, 0.5]))
     with pytest.raises(ValueError, match="deletion_auc: the score of step 2 is nan"):
         deletion_auc(0.9, double([0.5, math.nan]), axis)
+    with pytest.raises(ValueError, match="deletion_auc: the score of step 1 is nan"):
+        deletion_auc(0.9, double([math.nan, math.inf]), axis)
     with pytest.raises(ValueError, match="highest_confidence: the start value is inf"):
         highest_confidence(math.inf, double([0.5]))

@@ -83,19 +83,32 @@ def test_answers_that_agree(answer, label, agrees):
 def test_what_cannot_be_judged_is_refused():
     with pytest.raises(ValueError, match=r"answer_agrees: the label '\?!' has no word"):
         answer_agrees("No", "?!")
-    with pytest.raises(ValueError, match=r"1\.5 is no share"):
-        mean_removed_area([1.5])
-    with pytest.raises(ValueError, match="within=10"):
-        correction_rate([0.1], within=10.0)
+    for share in (1.5, -0.5, math.nan):
+        with pytest.raises(ValueError, match=f"mean_removed_area: {share} is no share"):
+            mean_removed_area([1.0, 0.0, share])
+        with pytest.raises(ValueError, match=f"correction_rate: {share} is no share"):
+            correction_rate([None, share])
+        with pytest.raises(ValueError, match=f"within={share}"):
+            correction_rate([0.1], within=share)
+    assert correction_rate([0.0, 0.5], within=0.0) == 0.5
+    assert correction_rate([1.0, 0.5], within=1.0) == 1.0
 
 
 def test_prefixes_that_end_before_the_whole_image_are_refused():
     right = torch.tensor([True, True])
-    for area in ([0.5, 0.9], [0.9, 0.5], [0.0, 1.0], [0.5, math.nan]):
+    for area in ([0.5, 0.9], [0.9, 0.5], [0.0, 1.0], [0.5, math.nan], [0.5, 1.1], [-0.5, 1.0], [1.5, 1.0], [0.5, 2.0]):
         with pytest.raises(ValueError, match="do not rise to 1"):
             removed_area(torch.tensor(area), right)
 
 
 def test_other_lengths_are_refused(unhooked):
-    with pytest.raises(ValueError, match="5 areas and 2 answers"):
-        removed_area(AREA, torch.tensor([True, True]))
+    for count in (2, 6):
+        with pytest.raises(ValueError, match=f"5 areas and {count} answers"):
+            removed_area(AREA, torch.tensor([True] * count))
+    with pytest.raises(ValueError, match="do not rise to 1"):
+        removed_area(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
+
+
+def test_a_region_without_area_hides_nothing():
+    assert removed_area(torch.tensor([0.5, 0.5, 1.0]), torch.tensor([True, False, False])) == 0.5
+    assert removed_area(torch.tensor([1.0]), torch.tensor([True])) == 0.0

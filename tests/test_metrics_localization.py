@@ -230,8 +230,8 @@ def test_half_precision_does_not_cut_the_sums(dtype):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_maps_that_are_not_finite_are_named(metric, value):
     maps = A.repeat(3, 1, 1)
-    maps[2, 0, 0] = value
-    with pytest.raises(ValueError, match=rf"{metric.__name__}: map\[2\] has NaN or infinite"):
+    maps[1:, 0, 0] = value
+    with pytest.raises(ValueError, match=rf"{metric.__name__}: map\[1\] has NaN or infinite"):
         metric(maps, BOX.repeat(3, 1, 1))
 
 
@@ -242,7 +242,7 @@ def test_priors_that_are_empty_or_of_another_shape_are_refused(metric):
     half = inside & torch.tensor([True, False])[:, None, None]
     unchecked = inspect.unwrap(metric)
     with pytest.raises(ValueError, match=rf"{metric.__name__}: inside\[1\] has no pixel"):
-        metric(judged, half)
+        metric(judged.repeat(2, 1, 1)[:3], torch.cat([half, half & ~half])[:3])
     with pytest.raises(ValueError, match=rf"{metric.__name__}: inside\[0\] has no pixel"):
         metric(judged, inside, ignore=inside)
     with pytest.raises(ValueError, match=r"\(2, 6, 6\), inside \(1, 6, 6\) must be one shape"):
@@ -257,12 +257,12 @@ def test_priors_that_are_empty_or_of_another_shape_are_refused(metric):
 
 def test_regions_thresholds_and_tolerances_are_checked():
     with pytest.raises(ValueError, match=r"top_region\[1\] has no pixel"):
-        region_coverage(torch.cat([S1, S1 & ~S1]), PRIOR.repeat(2, 1, 1))
+        region_coverage(torch.cat([S1, S1 & ~S1, S1 & ~S1]), PRIOR.repeat(3, 1, 1))
     with pytest.raises(ValueError, match=r"top_region \(1, 6, 6\), inside \(2, 6, 6\)"):
         inspect.unwrap(region_coverage)(S1, PRIOR.repeat(2, 1, 1))
-    with pytest.raises(ValueError, match="pointing_coverage: threshold=20"):
-        pointing_coverage(S1, PRIOR, 20.0)
-    with pytest.raises(ValueError, match=r"iou: threshold=1\.0"):
-        iou(A, BOX, 1.0)
+    for metric, judged, inside in ((pointing_coverage, S1, PRIOR), (iou, A, BOX)):
+        for threshold in (20.0, 1.0, -0.1, math.nan):
+            with pytest.raises(ValueError, match=rf"{metric.__name__}: threshold={threshold}"):
+                metric(judged, inside, threshold)
     with pytest.raises(ValueError, match=r"tolerance_px=-1\.0"):
         pointing_argmax(A, BOX, -1.0)

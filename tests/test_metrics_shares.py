@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from wherenot.metrics import Interval
 from wherenot.metrics.shares import share_drop, share_interval
 
 
@@ -47,7 +48,9 @@ def test_the_mean_of_a_measure_between_0_and_1_is_held_too():
 
 
 def test_edges():
-    assert (share_interval(0.3, 0).low, share_interval(0.3, 0).high) == (0.0, 1.0)
+    assert share_interval(0.3, 0) == Interval(value=0.3, low=0.0, high=1.0, n=0)
+    assert share_interval(0.3, 10).n == 10
+    assert share_drop(0.8, 30, 0.5, 90).n == 120
     for share in (0.0, 1.0, 0.5):
         interval = share_interval(share, 7)
         assert 0 <= interval.low <= share <= interval.high <= 1
@@ -56,7 +59,10 @@ def test_edges():
     assert share_interval(0.5, 10, level=0.99).low < share_interval(0.5, 10).low
 
 
-@pytest.mark.parametrize(("share", "n", "level"), [(1.1, 5, 0.95), (-0.1, 5, 0.95), (0.5, -1, 0.95), (0.5, 5, 1.0)])
+@pytest.mark.parametrize(
+    ("share", "n", "level"),
+    [(1.1, 5, 0.95), (-0.1, 5, 0.95), (0.5, -1, 0.95), (0.5, 5, 1.0), (0.5, 5, 0.0), (0.5, 5, -0.5)],
+)
 def test_out_of_range(share, n, level):
     with pytest.raises(ValueError, match=f"share_interval: share={share}, n={n}, level={level}"):
         share_interval(share, n, level=level)

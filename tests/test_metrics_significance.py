@@ -31,6 +31,7 @@ def test_paired_t_without_spread_or_seeds():
     assert math.isnan(paired_t([0.3]))
     assert math.isnan(paired_t([0.3, math.nan]))
     assert paired_t([0.0, 0.0]) == 1.0
+    assert paired_t([-0.5, -0.5]) == 0.0
     assert paired_t([0.1 + 0.2 - 0.3 + 0.5, 0.5]) == 0.0  # alike but for rounding
     assert paired_t([0.1, math.nan, 0.2, 0.3]) == paired_t([0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match="infinite"):
@@ -52,5 +53,7 @@ def test_holm_passes_over_questions_nobody_asked():
 
 
 def test_holm_refuses_what_is_no_p_value():
-    with pytest.raises(ValueError, match="is no p-value"):
-        holm([0.5, 1.2])
+    for wrong in (1.2, -0.5):
+        with pytest.raises(ValueError, match=f"{wrong} is no p-value"):
+            holm([0.5, wrong])
+    assert holm([0.0, 1.0]) == [0.0, 1.0]

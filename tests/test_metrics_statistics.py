@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fixed_records import assert_fixed
 from wherenot.metrics import (
     Interval,
     bootstrap_interval,
@@ -73,6 +74,10 @@ def test_a_95_percent_interval_holds_the_truth_about_95_times_in_100():
     intervals = [bootstrap_interval(draw, seed=0, resamples=500) for draw in draws]
     held = sum(interval.low <= 0.7 <= interval.high for interval in intervals)
     assert 0.91 <= held / 300 <= 0.98
+
+
+def test_an_interval_is_a_record():
+    assert_fixed(Interval(value=0.5, low=0.4, high=0.6, n=3))
 
 
 def test_booleans_count_as_zero_and_one():
@@ -170,6 +175,25 @@ def test_ratio_where_the_condition_is_rare_or_never_holds():
     assert math.isnan(unlucky.high)
 
 
+def test_ratio_knows_no_unit():
+    top, bottom = sample(17), sample(18)
+    plain, small = ratio_interval(top, bottom, seed=0), ratio_interval(top / 1000, bottom / 1000, seed=0)
+    assert (small.value, small.low, small.high) == pytest.approx((plain.value, plain.low, plain.high))
+
+
+def test_two_thousand_resamples_unless_told_otherwise():
+    a, b, correct = sample(19), sample(20), sample(21, 20_000) < 0.7
+    for interval in (
+        lambda **given: worst_group_interval(correct, ["a", "b"] * 10_000, seed=0, level=0.99, **given),
+        lambda **given: bootstrap_interval(a, seed=0, **given),
+        lambda **given: paired_difference(a, b, seed=0, **given),
+        lambda **given: ratio_interval(a, b, seed=0, **given),
+    ):
+        assert interval() == interval(resamples=2000)
+        assert interval() != interval(resamples=1999)
+        assert interval() != interval(resamples=2001)
+
+
 def test_ratio_counts_rows_with_nan_on_either_side():
     top = torch.tensor([1.0, math.nan, 0.0, 1.0])
     bottom = torch.tensor([1.0, 1.0, 1.0, math.nan])
@@ -258,7 +282,7 @@ ALL = {
 
 
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("level", [0.0, 1.0, 95.0, math.nan])
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.5, 95.0, math.nan])
 def test_levels_are_shares(name, level):
     with pytest.raises(ValueError, match=f"{name}: level="):
         ALL[name](level=level)
@@ -271,18 +295,19 @@ def test_at_least_one_resample(name):
 
 
 def test_infinite_values_negative_denominators_and_other_lengths_are_refused():
-    infinite = torch.tensor([0.5, math.inf])
+    infinite = torch.tensor([0.5, math.inf, -math.inf])
     with pytest.raises(ValueError, match="bootstrap_interval: sample 1 is infinite"):
         bootstrap_interval(infinite, seed=0)
     with pytest.raises(ValueError, match="over_seeds: sample 0 is infinite"):
         over_seeds([-math.inf, 0.5])
-    with pytest.raises(ValueError, match=r"a denominator is -1"):
-        ratio_interval(VALUES, torch.tensor([1.0, -1.0]), seed=0)
+    with pytest.raises(ValueError, match=r"a denominator is -0.5"):
+        ratio_interval(VALUES, torch.tensor([1.0, -0.5]), seed=0)
     for function in (paired_difference, ratio_interval):
         with pytest.raises(ValueError, match=rf"{function.__name__}: lengths \(2,\) and \(1,\) differ"):
             inspect.unwrap(function)(VALUES, VALUES[:1], seed=0)
-    with pytest.raises(ValueError, match="2 samples but 1 groups"):
-        worst_group_interval(VALUES, ["a"], seed=0)
+    for groups in (["a"], ["a", "b", "b"]):
+        with pytest.raises(ValueError, match=f"2 samples but {len(groups)} groups"):
+            worst_group_interval(VALUES, groups, seed=0)
 
 
 @pytest.mark.parametrize("redrawn", [50, 500])
@@ -293,6 +318,7 @@ def test_of_very_many_samples_fewer_are_redrawn_for_about_the_same_interval(monk
     def widths():
         median = bootstrap_interval(values, seed=1, statistic=lambda rows: np.median(rows, axis=-1))
         found = (bootstrap_interval(values, seed=1), ratio_interval(values * counted, counted, seed=1), median)
+        assert all(each.low < each.value < each.high for each in found)
         return [(each.value, each.n, (each.high - each.low)) for each in found]
 
     whole = widths()

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -43,6 +44,19 @@ def test_four_terms_golden():
     assert smdl(*terms).item() == pytest.approx(case["F_smdl_0_05_1_1"], abs=1e-6)
 
 
+def test_each_of_the_four_terms_has_its_weight():
+    terms = [torch.tensor([value]).double() for value in (0.5, 3.0, 0.25, 0.375)]
+    weighted = FourTermObjective(confidence=2.0, effectiveness=0.5, consistency=8.0, collaboration=4.0)
+    assert weighted(*terms).item() == 2 * 0.5 + 0.5 * 3 + 8 * 0.25 + 4 * (1 - 0.375)
+
+
+@pytest.mark.parametrize("objective", [Objective(), FourTermObjective()])
+def test_an_objective_is_never_changed(objective):
+    for field in dataclasses.fields(objective):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(objective, field.name, 0.5)
+
+
 def test_log_odds_agree_with_a_slow_softmax():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(40, 5, generator=generator).double() * 4
@@ -52,6 +66,12 @@ def test_log_odds_agree_with_a_slow_softmax():
         for row, target in zip(logits.tolist(), targets.tolist(), strict=True)
     ]
     assert log_odds(logits, targets).sigmoid().tolist() == pytest.approx(slow, abs=1e-12)
+
+
+def test_any_class_may_be_the_target():
+    logits = torch.tensor([[1.0, 3.0, 2.0]])
+    odds = [log_odds(logits, torch.tensor([target])).sigmoid().item() for target in range(3)]
+    assert odds == pytest.approx(logits[0].softmax(0).tolist())
 
 
 def test_log_odds_keep_what_a_probability_loses():
@@ -83,7 +103,7 @@ def test_log_penalty_gradient_does_not_vanish_where_the_model_is_sure():
     assert odds.grad.item() < 1e-5
 
 
-@pytest.mark.parametrize("weights", [(-1.0, 1.0), (0.0, 0.0)])
+@pytest.mark.parametrize("weights", [(-0.5, 1.0), (1.0, -0.5), (0.0, 0.0)])
 def test_impossible_weights(weights):
     with pytest.raises(ValueError, match="weights must be >= 0"):
         Objective(*weights)

@@ -1,5 +1,6 @@
 """Priors against golden numbers and slow loops that follow the definitions."""
 
+import dataclasses
 import json
 import random
 from pathlib import Path
@@ -146,6 +147,7 @@ def test_forbidden_alone_lets_evidence_lie_anywhere_else():
     labels = torch.tensor([[0] * 20 + [1] * 20])
     for phi in PHIS:
         assert prior.overlap(labels, 3, phi).tolist() == [1.0, 1.0, 0.0]
+        assert prior.overlap(torch.arange(40)[None], 41, phi).tolist() == [1.0] * 40 + [0.0]
     assert prior.off_prior(labels, 3, tau=0.15).tolist() == [True, False, False]  # the tie 3/20 reaches
     assert prior.off_prior(labels, 3, tau=0.15, strict=True).tolist() == [False, False, False]
     assert prior.off_prior(labels, 3, tau=0.16).tolist() == [False, False, False]
@@ -155,6 +157,14 @@ def test_forbidden_wins_over_allowed():
     prior = Prior.from_boxes([[0, 0, 4, 1]], 1, 8).with_forbidden(torch.arange(8)[None] < 2)
     assert prior.off_prior(torch.arange(8)[None] // 2, 4).tolist() == [True, False, True, True]
     assert prior.evidence_allowed().tolist() == [[False, False, True, True, False, False, False, False]]
+
+
+def test_a_prior_is_never_changed_and_equals_only_itself():
+    prior = Prior.from_boxes([[0, 0, 1, 1]], 2, 2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        prior.allowed = None
+    assert prior in {prior}
+    assert prior != Prior.from_boxes([[0, 0, 1, 1]], 2, 2)
 
 
 # --- combining -------------------------------------------------------------------------------------------------------
@@ -266,6 +276,29 @@ def test_resize_keeps_something_of_allowed_and_of_forbidden(seed, size):
         assert resized.ignore is not None
         assert (resized.evidence_allowed() & ~resized.ignore).any()
         assert (resized.forbidden & ~resized.ignore).any()
+
+
+def test_resize_opens_what_nearest_had_closed_and_no_more():
+    masks = torch.zeros(3, 4, 4, dtype=torch.bool)
+    masks[0, 0, 0] = True  # between the samples, which are rows and columns 1 and 3
+    masks[1, 1, 1] = masks[1, 3, 3] = True
+    masks[2, 1, 1] = masks[2, 1, 3] = True
+    resized = Prior(*masks).resize(2, 2)
+    assert [getattr(resized, name).tolist() for name in ("allowed", "forbidden", "ignore")] == [
+        [[True, False], [False, False]],
+        [[False, False], [False, True]],
+        [[False, True], [False, False]],
+    ]
+    masks[1, 3, 3] = False
+    masks[1, 2, 2] = True  # now forbidden lies between them, too
+    resized = Prior(*masks).resize(2, 2)
+    assert resized.forbidden.tolist() == [[False, False], [False, True]]
+    assert resized.ignore.tolist() == [[False, True], [False, False]]
+
+
+def test_a_threshold_of_0_asks_for_a_common_pixel():
+    prior, labels = Prior.from_boxes([[0, 0, 1, 1]], 1, 3), torch.tensor([[0, 0, 1]])
+    assert prior.off_prior(labels, 2, tau=0, strict=True).tolist() == [False, True]
 
 
 def test_resize_may_take_a_speck_of_forbidden_out_of_a_large_allowed_area():

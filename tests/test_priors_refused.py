@@ -63,6 +63,7 @@ def test_bad_priors_are_refused(make, message):
         (torch.ones(3, 2, dtype=torch.bool), "masks differ in size"),
         (torch.ones(2, 3), "forbidden is 2-D torch.float32"),
         (torch.ones(1, 2, 3, dtype=torch.bool), "forbidden is 3-D torch.bool"),
+        (torch.ones(3, dtype=torch.bool), "forbidden is 1-D torch.bool"),
     ],
 )
 def test_the_constructor_checks_its_masks_without_the_type_checker(forbidden, message):
