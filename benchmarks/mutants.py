@@ -19,7 +19,7 @@ quick and have killed before come first.
 
 One JSON line per change is appended to the file; started again, it leaves out what is there, survivors of other tests
 aside. In a sample, a room's share is weighted by its files' numbers of changes; the interval is Wilson's for the
-sample's effective size.
+sample's effective size. Runs on Linux.
 """
 
 import argparse
