@@ -122,9 +122,14 @@ def test_decisions_by_keys_and_mouse_are_downloaded_and_applied(page, tmp_path):
 
 @needs_browser
 def test_filters_order_and_what_the_browser_keeps(page):
+    from playwright.sync_api import expect  # waits
+
+    expect(page.locator(".card")).to_have_count(5)
     page.keyboard.press("ArrowRight")
     page.keyboard.press("r")
+    expect(page.locator("#count-rejected")).to_have_text("1")
     page.reload()
+    expect(page.locator("#count-rejected")).to_have_text("1")
     assert counts(page) == ["0", "1", "4"]
     page.locator("select[name=state]").select_option("undecided")
     assert names(page) == ["e", "c", "a", "d"]

@@ -101,6 +101,7 @@ def test_only_the_endpoint_reads_keys():
         for match in re.findall(r'environ(?:\.get\(|\[)"?([\w.]+)', (SOURCE / path).read_text())
     }
     assert found == {
+        ("commands/results.py", "TQDM_DISABLE"),
         ("doctor.py", "CHROMIUM"),
         ("gui/screens/render.py", "CHROMIUM"),
         ("ranks.py", "RANK"),

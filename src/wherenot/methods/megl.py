@@ -61,8 +61,9 @@ class MEGL(MapPenalty):
         >>> model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2))
         >>> images = torch.ones(1, 1, 4, 4)
         >>> batch = Batch(images=images, targets=torch.tensor([0]), logits=model(images), priors=[None])
-        >>> MEGL()(model, batch, step=1)  # nobody gave a prior
-        Terms(loss=tensor(0.), log={'megl_images': 0.0})
+        >>> terms = MEGL()(model, batch, step=1)  # nobody gave a prior
+        >>> terms.loss, terms.log
+        (tensor(0.), {'megl_images': 0.0})
 
     References:
         Zhang et al., 2024; see `megl_loss` for what differs.
