@@ -248,9 +248,11 @@ class MethodMixin:
         # One wrapper for all steps: what is measured of a model once is remembered with it.
         if self._asked is None or self._asked.model is not model:
             self._asked = LogitsOf(model)
-        with unsharded(model) if getattr(self.method, "asks_model", True) else nullcontext():
+        asks = getattr(self.method, "asks_model", True)
+        with unsharded(model) if asks else nullcontext():
             terms = _without_nan(self.method(self._asked, batch, step))
-            added = share * self._over_processes(terms)
+            # Who asks nothing adds nothing that the processes would have to wait for each other to weigh.
+            added = share * (self._over_processes(terms) if asks else terms.loss)
             if isinstance(model, FSDPModule):
                 if added.requires_grad:
                     self.accelerator.backward(added)
