@@ -22,7 +22,7 @@ LAYERS = [
     {"types", "rasters", "tokens", "frames"},
     {"objective", "masking", "priors", "run", "rejected", "progress", "microbatch", "dropping", "record_table"},
     {"regions", "scoring", "four_terms", "token_score", "search", "losses", "metrics"},
-    {"evidence", "generation_evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids"},
+    {"evidence", "generation_evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids", "guided_filter"},
     {"explain", "spreading", "doctor"},
     {"methods"},
     {"models", "data", "summary", "summary_agents", "gui", "records", "ranks"},
