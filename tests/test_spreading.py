@@ -78,6 +78,25 @@ def test_random_faults_average_out():
     assert sum(spread.learned) > 50
 
 
+def test_drawn_priors_end_where_objects_do():
+    """Although the network sees cells of eight pixels."""
+    images, boxes = scenes(30)
+    priors = [drawn(box) if index < 10 else None for index, box in enumerate(boxes)]
+    coarse = nn.Sequential(nn.AvgPool2d(2), Colours())  # asked for its two grids: 12 and 6 cells a side
+    spread = spread_priors(coarse, [(images, priors)])
+    assert np.mean([overlap(p, drawn(box)) for p, box in zip(spread.priors[10:], boxes[10:], strict=True)]) > 0.9
+
+
+@pytest.mark.parametrize("grown", [-2, 0, 2])
+def test_drawn_priors_are_as_large_as_the_given_ones(grown):
+    images, boxes = scenes(30)
+    given = [(x0 - grown, y0 - grown, x1 + grown, y1 + grown) for x0, y0, x1, y1 in boxes[:15]]
+    priors = [drawn(box) for box in given] + [None] * 15
+    spread = spread_priors(Colours(), [(images, priors)])
+    areas = [float(prior.allowed.float().mean()) for prior in spread.priors]
+    assert sum(areas[15:]) == pytest.approx(sum(areas[:15]), rel=0.1)
+
+
 def test_one_careless_annotator_among_careful_ones_is_overruled():
     images, boxes = scenes(20)
     priors = [drawn(box) for box in boxes]
