@@ -97,6 +97,20 @@ def test_drawn_priors_are_as_large_as_the_given_ones(grown):
     assert sum(areas[15:]) == pytest.approx(sum(areas[:15]), rel=0.1)
 
 
+def test_no_image_gets_less_than_the_smallest_or_more_than_the_largest():
+    """Also one where everything looks like the object, and one where nothing does."""
+    images, boxes = scenes(12)
+    images[10, 0] += torch.rand(SIDE, SIDE, generator=torch.Generator().manual_seed(0)) * 0.2 + 1.0
+    images[11, 0] = torch.rand(SIDE, SIDE, generator=torch.Generator().manual_seed(1)) * 0.1
+    grown = (0, 1, -1, 0, 0, 1, 0, 0)
+    given = [(x0 - g, y0, x1, y1) for g, (x0, y0, x1, y1) in zip(grown, boxes, strict=False)]
+    priors = [drawn(box) for box in given] + [None] * 4
+    spread = spread_priors(Colours(), [(images, priors)])
+    areas = [int(prior.allowed.sum()) for prior in spread.priors]
+    assert (min(areas[:8]), max(areas[:8])) == (90, 110)
+    assert 110 >= areas[10] > 105 > 95 > areas[11] >= 88  # thresholds are shared by a few neighbours
+
+
 def test_one_careless_annotator_among_careful_ones_is_overruled():
     images, boxes = scenes(20)
     priors = [drawn(box) for box in boxes]

@@ -66,9 +66,9 @@ def spread_priors(
 
     A given prior that the others bear out is kept as it is. One that they contradict, and one that is missing, is
     replaced by what the linear model allows: what it scores highest, its scores brought to the edges of the image
-    (`wherenot.guided_filter`), and as large a share of all images' pixels as the given priors have of theirs. Features
-    of all images, and images of at most 128 px, are kept in half precision until then: 170 kB and 100 kB for an image
-    of 224 px seen by EfficientNet-Lite0.
+    (`wherenot.guided_filter`), and as large a share of all images' pixels as the given priors have of theirs; in no
+    image less than the smallest of these, or more than the largest. Features of all images, and images of at most
+    128 px, are kept in half precision until then: 170 kB and 100 kB for an image of 224 px seen by EfficientNet-Lite0.
 
     Args:
         model: A pretrained CNN or vision transformer; asked once per image, in eval mode, without gradients.
@@ -113,12 +113,12 @@ def spread_priors(
         agreement[index] = _auc(score[index], cells[position] > 0.5)
     scores = _with_edges(score, images)
     allowed = [prior.evidence_allowed() for prior in given if prior is not None]
-    share = sum(float(inside.float().mean()) for inside in allowed) / len(allowed)
+    shares = [float(inside.float().mean()) for inside in allowed]
     keeps = (agreement >= trusted).tolist()
-    above, shape = _threshold(scores, share), allowed[0].shape
+    above, shape = _threshold(scores, sum(shares) / len(shares)), allowed[0].shape
     priors = [
-        prior if keep else _prior(_resized(drawn[None, None], shape)[0, 0] > above)
-        for prior, keep, drawn in zip(given, keeps, scores, strict=True)
+        prior if keep else _drawn(each, shape, above, min(shares), max(shares))
+        for prior, keep, each in zip(given, keeps, scores, strict=True)
     ]
     return Spread(priors, [not keep for keep in keeps], agreement)
 
@@ -156,10 +156,10 @@ def _with_edges(score: Float[Tensor, "B h w"], images: Float[Tensor, "B C H W"])
     )
 
 
-def _threshold(scores: Float[Tensor, "B H W"], share: float) -> float:
+def _threshold(scores: Float[Tensor, "*B H W"], share: float) -> float:
     """A score that this share of all pixels is above, in the middle between two neighbours."""
     step = math.ceil(math.sqrt(scores.numel() / _MAX_PIXELS))  # more pixels tell nothing new
-    asked = scores[:, ::step, ::step].flatten().float()
+    asked = scores[..., ::step, ::step].flatten().float()
     rank = min(len(asked) - 1, max(1, round((1 - share) * len(asked))))
     return float(asked.kthvalue(rank).values + asked.kthvalue(rank + 1).values) / 2
 
@@ -174,7 +174,10 @@ def _on_cells(prior: Prior | None, rows: int, columns: int) -> Float[Tensor, "h 
     return F.adaptive_avg_pool2d(prior.evidence_allowed()[None].float().cpu(), (rows, columns))[0]
 
 
-def _prior(inside: Bool[Tensor, "H W"]) -> Prior | None:
+def _drawn(scores: Float[Tensor, "_ _"], shape: Sequence[int], above: float, least: float, most: float) -> Prior | None:
+    """What scores above a value, but of one image neither less nor more than these shares."""
+    above = max(min(above, _threshold(scores, least)), _threshold(scores, most))
+    inside = _resized(scores[None, None], shape)[0, 0] > above
     return Prior.from_mask(inside) if inside.any() and not inside.all() else None
 
 
