@@ -225,6 +225,19 @@ def test_features_of_a_cnn_come_from_its_two_coarsest_useful_grids():
     assert torch.equal(features[:, 6:], cnn[:4](images))
 
 
+def test_cells_of_more_than_16_pixels_say_too_little():
+    blocks = [nn.Sequential(nn.Conv2d(3, 3, 3, stride=2, padding=1), nn.ReLU()) for _ in range(5)]
+    images = torch.rand(1, 3, 192, 200)
+    features = FeatureGrid(nn.Sequential(*blocks), images)(images)
+    assert features.shape == (1, 6, 24, 25)  # 8 and 16 pixels, not 32
+    assert torch.equal(features[:, 3:], nn.Sequential(*blocks[:3])(images))
+
+
+def test_a_network_whose_only_cells_are_large_is_asked_for_them():
+    stem = nn.Sequential(nn.AvgPool2d(32), nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1))
+    assert FeatureGrid(stem, torch.zeros(1, 3, 192, 192))(torch.zeros(2, 3, 192, 192)).shape == (2, 4, 6, 6)
+
+
 def test_a_network_without_places_is_refused():
     with pytest.raises(ValueError, match="neither feature maps"):
         FeatureGrid(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.zeros(1, 3, 2, 2))

@@ -15,6 +15,7 @@ from wherenot.dropping import find_patch_tokens
 from wherenot.scoring import evaluating
 
 _FEWEST_CELLS = 6
+_LARGEST_CELL_PX = 16  # a network's last grid, of 32 pixels, says what an image shows, and hardly where
 
 _ToGrid = Callable[[Tensor], Tensor]
 
@@ -22,8 +23,9 @@ _ToGrid = Callable[[Tensor], Tensor]
 class FeatureGrid:
     """Reads features of a network at each place of an image, without changing the network.
 
-    Of a CNN, the outputs of its last block on each of its two coarsest grids with six cells a side or more; of a vision
-    transformer, the patch tokens after half of its layers and after all. The coarser map is brought to the finer grid.
+    Of a CNN, the outputs of its last block on each of its two coarsest grids with cells of at most 16 pixels (of any
+    size, if it has no such) and six of them a side or more; of a vision transformer, the patch tokens after half of its
+    layers and after all. The coarser map is brought to the finer grid.
 
     Args:
         model: A CNN or a vision transformer; each submodule's mode is left as found.
@@ -73,7 +75,9 @@ def _cnn_layers(model: nn.Module, images: Tensor) -> list[tuple[nn.Module, _ToGr
             if name:
                 hooks.callback(module.register_forward_hook(partial(look, name.count("."))).remove)
         model(images)
-    coarsest = sorted(convolved, key=lambda grid: grid.numel())[:2]  # padding makes grids of its own
+    grids = sorted(convolved, key=lambda grid: grid.numel())  # of convolutions: padding makes grids of its own
+    fine = [grid for grid in grids if round(max(images.shape[-2:]) / max(grid)) <= _LARGEST_CELL_PX]
+    coarsest = (fine or grids)[:2]
     # The outermost module is a block, narrow; what runs last on its grid may be the inside of the next, wide one.
     return [(_last_of_outermost(seen[grid]), lambda output: output) for grid in coarsest]
 

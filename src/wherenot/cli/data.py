@@ -69,7 +69,8 @@ class DataPrior(Command):
     grounding: boxes of a zero-shot detector that is told the class. segment: what CLIPSeg thinks shows the class, or
     what SAM 2 cuts out of a detector's boxes. boxes: boxes that the data have become masks, by SAM 2 or, without
     --model, by GrabCut, which goes by colours. saliency: what stands out in the image, whatever it is, shortcuts
-    included; it has heard of no class. None of them is a person's word: metadata.jsonl and data check say what each
+    included; it has heard of no class. spreading: priors that people drew in some images, carried over to all others by
+    what a classifier sees there. None of them is a person's word: metadata.jsonl and data check say what each
     prior came from, and data review makes a page to accept or reject them. Goes on where it stopped when called again.
 
     Try:
@@ -79,17 +80,18 @@ class DataPrior(Command):
       wherenot data prior photos/ -o priors/ --from segment --model facebook/sam2.1-hiera-small --detector runs/dino
       wherenot data prior voc:VOCdevkit/VOC2012 -o voc-masks/ --from boxes
       wherenot data prior photos/ -o priors/ --from saliency
+      wherenot data prior photos/ -o priors/ --from spreading --model efficientnet-lite0
     """
 
     data: Positional[str]
     """A data folder, FORMAT:PATH (list, imagenet-s50, saliency-bench, coco, voc, ...: docs/data.md), or decoy."""
     out: Annotated[Path, arg(aliases=("-o",))]
     """New folder to write into; until all is done, what there is lies in OUT.part."""
-    source: Annotated[Literal["boxes", "grounding", "segment", "saliency"], arg(name="from")]
+    source: Annotated[Literal["boxes", "grounding", "segment", "saliency", "spreading"], arg(name="from")]
     """What the priors come from."""
     model: str | None = None
     """Id or path of a transformers model: a Grounding DINO, OWL-ViT or OWLv2 for grounding, a CLIPSeg or SAM 2 for
-    segment, a SAM 2 for boxes."""
+    segment, a SAM 2 for boxes; for spreading a classifier, as wherenot audit takes it."""
     detector: str | None = None
     """segment with a SAM 2: the detector whose boxes it cuts."""
     prompt: str | None = None
@@ -102,7 +104,8 @@ class DataPrior(Command):
     splits: tuple[str, ...] = ()
     """Splits whose images get priors; left out, all. Pointing measured on priors of a machine is agreement with it."""
     replace: bool = False
-    """Also for images that have a prior; else these are kept. boxes: needs none."""
+    """Also for images that have a prior; else these are kept. boxes: needs none. spreading: only where a machine made
+    it and nobody accepted it."""
     device: str | None = None
     """Such as cuda:1 or cpu; left out, the GPU if there is one."""
     batch_size: int = 8

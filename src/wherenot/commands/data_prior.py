@@ -13,7 +13,16 @@ from wherenot.data import Dataset, GuiSample, ImageTextSample, load_dataset, wri
 from wherenot.data.folder import new_folder
 from wherenot.data.samples import printable
 from wherenot.progress import progress_bar
-from wherenot.proposals import ProposalConfig, Proposed, Source, asked_about, build_source, propose
+from wherenot.proposals import (
+    ProposalConfig,
+    Proposed,
+    Source,
+    Spreading,
+    asked_about,
+    build_source,
+    propose,
+    spreading_source,
+)
 from wherenot.proposals.proposing import JOURNAL
 from wherenot.ranks import own_device
 from wherenot.run import RunFolder
@@ -39,7 +48,8 @@ def run_data_prior(action: cli.DataPrior) -> None:
     new_folder("data prior", action.out)
     dataset = readable_data(action.data, action.seed, strict=action.strict)
     _refuse_prompts(dataset)
-    source = build_source(config, dataset.classes, device=action.device or own_device())
+    learned = _learned(action, dataset) if config.kind == "spreading" else None
+    source = learned.source if learned else build_source(config, dataset.classes, device=_device(action))
     samples = asked_about(dataset, source, replace_priors=action.replace, splits=action.splits)
     work = _begun(action, dataset, config)
     with progress_bar() as bar:
@@ -50,7 +60,21 @@ def run_data_prior(action: cli.DataPrior) -> None:
         )  # fmt: skip
     _write(proposed.dataset, work.path, action.out)
     say_left_out(dataset.rejected, len(dataset))
-    _say_made(proposed, source, action)
+    _say_made(proposed, source, action, learned)
+
+
+def _device(action: cli.DataPrior) -> str:
+    return action.device or own_device()
+
+
+def _learned(action: cli.DataPrior, dataset: Dataset) -> Spreading:
+    with progress_bar() as bar:
+        images = sum(len(dataset.split(split)) for split in action.splits or dataset.splits)
+        task = bar.add_task("learn from priors", total=images, note="images")
+        return spreading_source(
+            dataset, action.model or "", splits=action.splits, device=_device(action), batch_size=action.batch_size,
+            on_images=lambda count: bar.advance(task, count),
+        )  # fmt: skip
 
 
 def _begun(action: cli.DataPrior, dataset: Dataset, config: ProposalConfig) -> RunFolder:
@@ -95,15 +119,19 @@ def _write(dataset: Dataset, work: Path, out: Path) -> None:
         work.rmdir()
 
 
-def _say_made(proposed: Proposed, source: Source, action: cli.DataPrior) -> None:
+def _say_made(proposed: Proposed, source: Source, action: cli.DataPrior, learned: Spreading | None) -> None:
     def say(line: str) -> None:
         console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
+    if learned is not None:
+        say(f"learned from the priors of {_images(learned.learned_from)} by people")
+        if learned.doubtful:
+            count = len(learned.doubtful)
+            say(f"{_images(count)} whose prior the others do not bear out, look at it: {_names(learned.doubtful)}")
     if proposed.nothing:
-        names = ", ".join(proposed.nothing[:_NAMED]) + (", ..." if len(proposed.nothing) > _NAMED else "")
-        say(f"nothing found in {_images(len(proposed.nothing))}, left as it was: {names}")
+        say(f"nothing found in {_images(len(proposed.nothing))}, left as it was: {_names(proposed.nothing)}")
     if proposed.kept:
-        say(f"{_images(proposed.kept)} not asked about: {_why_kept(source, action.splits)}")
+        say(f"{_images(proposed.kept)} not asked about: {_why_kept(source, action)}")
     made = "1 prior" if proposed.made == 1 else f"{proposed.made} priors"
     say(f"{made} by {source.kind} ({source.model}) in {_images(len(proposed.dataset))}: {action.out}")
     if proposed.made:
@@ -113,13 +141,21 @@ def _say_made(proposed: Proposed, source: Source, action: cli.DataPrior) -> None
         "made": proposed.made, "nothing_found": proposed.nothing, "not_asked": proposed.kept,
         "left_out": proposed.dataset.rejected,
     }  # fmt: skip
+    if learned is not None:
+        facts |= {"learned_from": learned.learned_from, "doubtful": learned.doubtful}
     say_result(facts, action.out)
 
 
-def _why_kept(source: Source, splits: Sequence[str]) -> str:
-    if splits:
-        return f"of other splits than {', '.join(splits)}, or they have a prior"
-    return "their prior is no box by hand" if source.kind == "boxes" else "they have a prior"
+def _names(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:_NAMED]) + (", ..." if len(ids) > _NAMED else "")
+
+
+def _why_kept(source: Source, action: cli.DataPrior) -> str:
+    if action.splits:
+        return f"of other splits than {', '.join(action.splits)}, or they have a prior"
+    if source.kind == "boxes":
+        return "their prior is no box by hand"
+    return "a person made or accepted their prior" if action.replace else "they have a prior"
 
 
 def _images(count: int) -> str:

@@ -8,3 +8,5 @@ from wherenot.proposals.sources import ProposalConfig as ProposalConfig
 from wherenot.proposals.sources import Source as Source
 from wherenot.proposals.sources import Task as Task
 from wherenot.proposals.sources import build_source as build_source
+from wherenot.proposals.spread import Spreading as Spreading
+from wherenot.proposals.spread import spreading_source as spreading_source

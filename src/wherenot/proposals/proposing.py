@@ -19,6 +19,7 @@ from wherenot.data.origins import Box, Origin
 from wherenot.data.samples import Dataset, Sample
 from wherenot.priors import Prior
 from wherenot.proposals.sources import Proposal, Source, Task
+from wherenot.proposals.spread import prior_by_person
 from wherenot.run import RunFolder
 
 JOURNAL = "proposals.jsonl"
@@ -51,7 +52,7 @@ def asked_about(
     Args:
         dataset: Any; every prior is read.
         source: What makes them.
-        replace_priors: Also where somebody said where evidence may lie.
+        replace_priors: Also where somebody said where evidence may lie; for spreading, only where a machine did.
         splits: Of these splits alone; none = all.
 
     Returns:
@@ -78,7 +79,10 @@ def asked_about(
                 "hand into masks, --from grounding finds boxes."
             )
         return found
-    found = tuple(sample for sample in among if replace_priors or not _says_where(sample))
+    if source.kind == "spreading" and replace_priors:
+        found = tuple(sample for sample in among if prior_by_person(sample) is None)
+    else:
+        found = tuple(sample for sample in among if replace_priors or not _says_where(sample))
     if not found:
         raise ValueError(
             f"data prior: every sample of {dataset.name} asked about has a prior already; --replace makes new ones."
@@ -164,6 +168,7 @@ def _made(source: Source, batch: Sequence[Sample]) -> Iterator[Proposal]:
             image=sample.read_image(),
             text=source.texts[sample.label] if source.texts else "",
             boxes=sample.boxes,
+            key=_key(sample),
         )
         for sample in batch
     ]

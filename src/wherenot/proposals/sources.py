@@ -19,7 +19,7 @@ from wherenot.models.segmenters import BoxSegmenter, TextSegmenter, is_clipseg, 
 from wherenot.proposals.grabcut import grab_cut, opencv
 from wherenot.proposals.saliency import THRESHOLD, salient, spectral_residual
 
-Kind: TypeAlias = Literal["boxes", "grounding", "segment", "saliency"]
+Kind: TypeAlias = Literal["boxes", "grounding", "segment", "saliency", "spreading"]
 
 _LIKELY = 0.5  # that a pixel shows what a text names
 
@@ -32,11 +32,13 @@ class Task:
         image: RGB.
         text: What to look for; empty where nothing is asked.
         boxes: The boxes that the data have, xyxy in pixels.
+        key: Split and id of its sample.
     """
 
     image: Image.Image
     text: str = ""
     boxes: tuple[Box, ...] = ()
+    key: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,8 +90,9 @@ class ProposalConfig:
 
     def __post_init__(self) -> None:
         by = f"data prior: --from {self.kind}"
-        if self.kind in ("grounding", "segment") and self.model is None:
+        if self.kind in ("grounding", "segment", "spreading") and self.model is None:
             named = {
+                "spreading": "a classifier, such as efficientnet-lite0 or google/vit-base-patch16-224",
                 "grounding": "a Grounding DINO, OWL-ViT or OWLv2, such as IDEA-Research/grounding-dino-tiny",
                 "segment": "a CLIPSeg, such as CIDAS/clipseg-rd64-refined, or a SAM 2 with --detector",
             }
@@ -101,13 +104,15 @@ class ProposalConfig:
             )
         if self.detector is not None and self.kind != "segment":
             raise ValueError(f"{by} has no use for --detector; it finds the boxes for a SAM 2 of --from segment.")
-        if self.kind in ("boxes", "saliency") and (self.prompt is not None or self.class_prompts):
+        if self.kind in ("boxes", "saliency", "spreading") and (self.prompt is not None or self.class_prompts):
             raise ValueError(f"{by} reads no text; leave out --prompt and --class-prompts.")
         if self.prompt is not None and "{}" not in self.prompt:
             raise ValueError(f'{by}: --prompt {self.prompt!r} has no {{}} for the class, as "a photo of a {{}}" has.')
         if self.threshold is not None:
             if self.kind == "boxes":
                 raise ValueError(f"{by} has no --threshold: the boxes are given.")
+            if self.kind == "spreading":
+                raise ValueError(f"{by} has no --threshold: its priors are as large as those it learned from.")
             most = float("inf") if self.kind == "saliency" else 1.0
             if not 0 <= self.threshold < most:
                 unit = "means of the map, from 0" if self.kind == "saliency" else "a score from 0, below 1"
@@ -147,6 +152,8 @@ def build_source(config: ProposalConfig, classes: Sequence[str], *, device: str 
             return detecting(load_detector(name, device=device), config, classes, name=name)
         case "segment":
             return _segmenting(config, classes, device)
+        case "spreading":
+            raise ValueError("build_source: spreading learns from data; call spreading_source.")
 
 
 def detecting(

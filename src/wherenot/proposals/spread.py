@@ -1,0 +1,110 @@
+"""Priors from priors: what people marked in a few images, found in the others by what a network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from wherenot.data.samples import Dataset, Sample
+from wherenot.models import load_classifier
+from wherenot.models.preprocess import Preprocess
+from wherenot.priors import Prior
+from wherenot.proposals.sources import Proposal, Source, Task
+from wherenot.spreading import spread_priors
+
+_FEWEST = 2
+_DOUBTFUL_BELOW = 0.9  # as training does by default
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spreading:
+    """A source that has learned from the priors of a data set, and what it thinks of them.
+
+    Attributes:
+        source: Proposes for every image of the data set; for no other.
+        learned_from: Images with a prior by a person, or one that a person accepted.
+        doubtful: Ids of those whose prior the others do not bear out (`wherenot.spreading.Spread.agreement` below .9).
+    """
+
+    source: Source
+    learned_from: int
+    doubtful: tuple[str, ...]
+
+
+def spreading_source(
+    dataset: Dataset,
+    name: str,
+    *,
+    splits: Collection[str] = (),
+    device: str = "cpu",
+    batch_size: int = 8,
+    on_images: Callable[[int], None] | None = None,
+) -> Spreading:
+    """Learn from the priors there are where evidence may lie in all images (`wherenot.spreading`).
+
+    Every image is read once, squeezed to the network's input as a whole, and asked about once.
+
+    Args:
+        dataset: Some of its images have priors. Those that a machine made count once a person accepted them.
+        name: A classifier, as `wherenot.models.load_classifier` takes it; what classes it knows does not matter.
+        splits: Learn from, and propose for, these splits alone; none = all.
+        device: Where the classifier runs.
+        batch_size: Images at once.
+        on_images: Called with how many were read, for a progress bar.
+
+    Raises:
+        ValueError: If fewer than two images have a prior to learn from, or the classifier cannot be loaded or has no
+            features with places.
+    """
+    samples = [sample for split in splits or dataset.splits for sample in dataset.split(split).samples]
+    given = [prior_by_person(sample) for sample in samples]
+    learned_from = sum(prior is not None for prior in given)
+    if learned_from < _FEWEST:
+        raise ValueError(
+            f"data prior: --from spreading learns from priors by people, and {dataset.name} has {learned_from} in the "
+            "splits asked about; mark two images at the least, some dozens are better (docs/data.md). What a machine "
+            "made counts once it is accepted (wherenot data review)."
+        )
+    classifier = load_classifier(name).to(device)
+    preprocess = classifier.preprocess.whole()
+    batches = _batches(samples, given, preprocess, device, batch_size)
+    spread = spread_priors(classifier, batches, trusted=0.0, on_batch=on_images)
+    drawn = {
+        (sample.split, sample.id): prior
+        for sample, prior, learned in zip(samples, spread.priors, spread.learned, strict=True)
+        if learned and prior is not None
+    }
+    doubtful = (spread.agreement < _DOUBTFUL_BELOW).tolist()  # nan, where there is no prior, is not
+    return Spreading(
+        source=Source(kind="spreading", model=name, propose=lambda tasks: [_proposal(task, drawn) for task in tasks]),
+        learned_from=learned_from,
+        doubtful=tuple(sample.id for sample, each in zip(samples, doubtful, strict=True) if each),
+    )
+
+
+def prior_by_person(sample: Sample) -> Prior | None:
+    """The prior of a sample, if it says where evidence may lie and a person drew or accepted it."""
+    if sample.origin is not None and not sample.origin.accepted:
+        return None
+    prior = sample.read_prior()
+    return prior if prior is not None and prior.allowed is not None else None
+
+
+def _batches(
+    samples: Sequence[Sample], given: Sequence[Prior | None], preprocess: Preprocess, device: str, size: int
+) -> Iterator[tuple[Float[Tensor, "_ 3 H W"], list[Prior | None]]]:
+    for start in range(0, len(samples), size):
+        images = [preprocess(sample.read_image()) for sample in samples[start : start + size]]
+        priors = [prior and preprocess.prior(prior) for prior in given[start : start + size]]
+        yield torch.stack(images).to(device), priors
+
+
+def _proposal(task: Task, drawn: dict[tuple[str, str], Prior]) -> Proposal:
+    prior = drawn.get(task.key)
+    if prior is None:
+        return Proposal()
+    return Proposal(inside=prior.resize(task.image.height, task.image.width).allowed)
