@@ -21,6 +21,7 @@ from wherenot.priors import Prior
 
 _FOLDS = 4
 _TRUSTED = 0.9
+_RIDGE = 10.0  # hundreds of features, and often no more than a handful of images to learn them from
 _MAX_SIDE = 128  # of the images that the borders of priors are drawn on, in pixels
 _WINDOW_FRAC = 5  # a border is looked for within a fifth of an image's longer side
 _TOGETHER = 16  # images
@@ -59,7 +60,7 @@ def spread_priors(
     batches: Iterable[tuple[Float[Tensor, "_ C H W"], Sequence[Prior | None]]],
     *,
     trusted: float = _TRUSTED,
-    ridge: float = 1e-2,
+    ridge: float = _RIDGE,
     on_batch: Callable[[int], None] | None = None,
 ) -> Spread:
     """Draw priors by what the given ones have in common.
@@ -74,7 +75,7 @@ def spread_priors(
         model: A pretrained CNN or vision transformer; asked once per image, in eval mode, without gradients.
         batches: Images in the model's input space with their priors on the same pixels; all of one size.
         trusted: Keep a given prior from this agreement on, in [0, 1]; 0 keeps all, above 1 replaces all.
-        ridge: Strength of the penalty on the linear model's weights, per cell.
+        ridge: Penalty on the squared weights of the linear model, whose features have variance 1.
         on_batch: Called with the number of images of each batch.
 
     Returns:
