@@ -10,7 +10,7 @@ from toys import RecordingModel
 from vits import family
 from wherenot.feature_grids import FeatureGrid
 from wherenot.priors import Prior
-from wherenot.spreading import _auc, _Ridge, spread_priors
+from wherenot.spreading import _auc, _best_radius, _Ridge, spread_priors
 
 SIDE = 24
 
@@ -85,6 +85,16 @@ def test_drawn_priors_end_where_objects_do():
     coarse = nn.Sequential(nn.AvgPool2d(2), Colours())  # asked for its two grids: 12 and 6 cells a side
     spread = spread_priors(coarse, [(images, priors)])
     assert np.mean([overlap(p, drawn(box)) for p, box in zip(spread.priors[10:], boxes[10:], strict=True)]) > 0.9
+
+
+def test_borders_are_looked_for_where_the_given_priors_have_them():
+    """Along the edges of the image if priors run there, and nowhere else if they do not."""
+    images, boxes = scenes(6)
+    snug, wide = ([drawn((x0 - g, y0 - g, x1 + g, y1 + g)) for x0, y0, x1, y1 in boxes] for g in (0, 3))
+    cells = nn.functional.avg_pool2d(torch.stack([prior.allowed.float() for prior in snug]), 6)
+    assert _best_radius(2 * cells - 1, images, snug) in (2, 4)
+    pixels = torch.stack([prior.allowed.float() for prior in wide])
+    assert _best_radius(2 * pixels - 1, images, wide) == 0
 
 
 @pytest.mark.parametrize("grown", [-2, 0, 2])

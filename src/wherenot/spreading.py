@@ -23,7 +23,8 @@ _FOLDS = 4
 _TRUSTED = 0.9
 _RIDGE = 10.0  # hundreds of features, and often no more than a handful of images to learn them from
 _MAX_SIDE = 128  # of the images that the borders of priors are drawn on, in pixels
-_WINDOW_FRAC = 5  # a border is looked for within a fifth of an image's longer side
+_WINDOW_FRACS = (0.0, 0.1, 0.2)  # of the longer side: how far from where cells end a border is looked for
+_ASKED = 64  # annotated images that tell which
 _TOGETHER = 16  # images
 _MAX_PIXELS = 1 << 24
 
@@ -66,9 +67,10 @@ def spread_priors(
     """Draw priors by what the given ones have in common.
 
     A given prior that the others bear out is kept as it is. One that they contradict, and one that is missing, is
-    replaced by what the linear model allows: what it scores highest, its scores brought to the edges of the image
-    (`wherenot.guided_filter`), and as large a share of all images' pixels as the given priors have of theirs; in no
-    image less than the smallest of these, or more than the largest. Features of all images, and images of at most
+    replaced by what the linear model allows: what it scores highest, and as large a share of all images' pixels as the
+    given priors have of theirs; in no image less than the smallest of these, or more than the largest. Scores are
+    brought to the edges of the image (`wherenot.guided_filter`) if that, or how far, ranks the pixels of the annotated
+    images better, each scored without its own prior. Features of all images, and images of at most
     128 px, are kept in half precision until then: 170 kB and 100 kB for an image of 224 px seen by EfficientNet-Lite0.
 
     Args:
@@ -112,7 +114,9 @@ def spread_priors(
         score[held] = linear.fit(without=fold)(features[held])
     for position, index in enumerate(annotated):
         agreement[index] = _auc(score[index], cells[position] > 0.5)
-    scores = _with_edges(score, images)
+    some = annotated[:: math.ceil(len(annotated) / _ASKED)]
+    radius = _best_radius(score[some], images[some], [given[index] for index in some])
+    scores = _with_edges(score, images, radius)
     allowed = [prior.evidence_allowed() for prior in given if prior is not None]
     shares = [float(inside.float().mean()) for inside in allowed]
     keeps = (agreement >= trusted).tolist()
@@ -148,9 +152,23 @@ def _read(
     return torch.cat(read), torch.cat(small), given
 
 
-def _with_edges(score: Float[Tensor, "B h w"], images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B H W"]:
+def _best_radius(
+    score: Float[Tensor, "A h w"], images: Float[Tensor, "A C H W"], priors: Sequence[Prior | None]
+) -> int:
+    """How far from where cells end to look for borders, in pixels of the reduced images."""
+    height, width = images.shape[-2:]
+    whole = torch.stack([prior.evidence_allowed().cpu() for prior in priors if prior is not None])
+    inside = F.interpolate(whole[:, None].float(), size=(height, width), mode="nearest-exact")[:, 0] > 0.5
+
+    def agreement(radius: int) -> float:
+        scores = _with_edges(score, images, radius).float()
+        return sum(_auc(*each) for each in zip(scores, inside, strict=True))
+
+    return max((int(frac * max(height, width)) for frac in _WINDOW_FRACS), key=agreement)
+
+
+def _with_edges(score: Float[Tensor, "B h w"], images: Float[Tensor, "B C H W"], radius: int) -> Float[Tensor, "B H W"]:
     """The linear model's scores on the pixels of the images, in half precision."""
-    radius = max(images.shape[-2:]) // _WINDOW_FRAC
     parts = zip(score.split(_TOGETHER), images.split(_TOGETHER), strict=True)
     return torch.cat(
         [guided_filter(_resized(cells[:, None], part.shape[-2:])[:, 0], part, radius).half() for cells, part in parts]
@@ -184,11 +202,11 @@ def _drawn(scores: Float[Tensor, "_ _"], shape: Sequence[int], above: float, lea
 
 def _auc(score: Float[Tensor, "h w"], inside: Bool[Tensor, "h w"]) -> float:
     """Share of pairs of a cell inside and one outside that the score orders rightly; ties count half, 1 if no pair."""
-    positive, negative = score[inside], score[~inside]
+    positive, negative = score[inside], score[~inside].sort().values
     if not len(positive) or not len(negative):
         return 1.0
-    difference = positive[:, None] - negative[None]
-    return float(((difference > 0).double() + 0.5 * (difference == 0).double()).mean())
+    below = torch.searchsorted(negative, positive) + torch.searchsorted(negative, positive, right=True)
+    return float(below.double().mean()) / (2 * len(negative))
 
 
 class _Ridge:
