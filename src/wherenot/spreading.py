@@ -68,10 +68,11 @@ def spread_priors(
 
     A given prior that the others bear out is kept as it is. One that they contradict, and one that is missing, is
     replaced by what the linear model allows: what it scores highest, and as large a share of all images' pixels as the
-    given priors have of theirs; in no image less than the smallest of these, or more than the largest. Scores are
-    brought to the edges of the image (`wherenot.guided_filter`) if that, or how far, ranks the pixels of the annotated
-    images better, each scored without its own prior. Features of all images, and images of at most
-    128 px, are kept in half precision until then: 170 kB and 100 kB for an image of 224 px seen by EfficientNet-Lite0.
+    given priors have of theirs; in no image less than the smallest of these, or more than the largest. Before, scores
+    are brought to the edges of the image (`wherenot.guided_filter`), as far as this ranks the pixels of the annotated
+    images best, each scored without its own prior; that may be not at all. Features of all images, and images of at
+    most 128 px, are kept in half precision until then: 240 kB and 100 kB for an image of 224 px seen by
+    EfficientNet-Lite0.
 
     Args:
         model: A pretrained CNN or vision transformer; asked once per image, in eval mode, without gradients.
