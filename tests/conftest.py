@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import jaxtyping
 import pytest
@@ -26,6 +26,21 @@ def pytest_collection() -> Generator[None, object, object]:
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what tests cache away from the user's own files."""
     monkeypatch.setenv("WHERENOT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def typed(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run the command in this process, as a user types it; what it printed comes back as one line."""
+
+    def call(*arguments: object, expect: int = 0) -> str:
+        from wherenot.cli import main
+
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert code == expect, (out, err)
+        return " ".join((out + err).split())
+
+    return call
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from PIL import Image
 
 import dataset_layouts as layouts
 from photo_folder import make
-from wherenot import cli
 from wherenot.data import DataError, Dataset, duplicates_across_splits, load_dataset, read_folder
 from wherenot.data.check import check_dataset
 from wherenot.priors import Prior
@@ -74,17 +73,6 @@ def test_what_priors_say_is_counted():
 
 
 # --- the commands ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def typed(capsys):
-    def call(*arguments, expect=0):
-        code = cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert code == expect, (out, err)
-        return " ".join((out + err).split())
-
-    return call
 
 
 def test_check_finds_nothing_wrong(tmp_path, typed):

@@ -9,20 +9,8 @@ from PIL import Image
 
 from photo_folder import save_image, save_lines
 from tiny_finders import tiny_clipseg, tiny_owl, tiny_sam2
-from wherenot.cli import main
 from wherenot.data import read_folder
 from wherenot.proposals import proposing
-
-
-@pytest.fixture
-def typed(capsys):
-    def call(*arguments, expect=0):
-        code = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert code == expect, (out, err)
-        return " ".join((out + err).split())
-
-    return call
 
 
 @pytest.fixture(scope="module")

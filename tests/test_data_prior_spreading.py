@@ -9,24 +9,12 @@ import torch
 from PIL import Image
 
 from photo_folder import save_lines
-from wherenot.cli import main
 from wherenot.data import Dataset, read_folder, write_folder
 from wherenot.data.origins import Origin
 from wherenot.proposals import ProposalConfig, build_source, spreading_source
 
 MODEL = "efficientnet-lite0@96"
 MARKED = 8
-
-
-@pytest.fixture
-def typed(capsys):
-    def call(*arguments, expect=0):
-        code = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert code == expect, (out, err)
-        return " ".join((out + err).split())
-
-    return call
 
 
 def corner(place):
@@ -139,6 +127,14 @@ def test_an_interruption_while_it_learns_leaves_nothing(photos, tmp_path, typed,
 def test_wrong_settings(photos, tmp_path, typed, arguments, message):
     assert message in typed("data", "prior", photos, "-o", tmp_path / "o", "--from", "spreading", *arguments, expect=1)
     assert not list(tmp_path.glob("o*"))
+
+
+def test_nothing_is_left_to_ask_about(photos, tmp_path, typed):
+    data = read_folder(photos)
+    write_folder(Dataset("discs", data.classes, data.samples[:MARKED]), tmp_path / "in")
+    command = ("data", "prior", tmp_path / "in", "-o", tmp_path / "out", "--from", "spreading", "--model", MODEL)
+    assert "has a prior already; --replace makes new ones" in typed(*command, expect=1)
+    assert "--from spreading leaves those by people alone" in typed(*command, "--replace", expect=1)
 
 
 def test_one_prior_teaches_nothing(photos):

@@ -84,9 +84,12 @@ def asked_about(
     else:
         found = tuple(sample for sample in among if replace_priors or not _says_where(sample))
     if not found:
-        raise ValueError(
-            f"data prior: every sample of {dataset.name} asked about has a prior already; --replace makes new ones."
+        more = (
+            "--from spreading leaves those by people alone"
+            if source.kind == "spreading" and replace_priors
+            else "--replace makes new ones"
         )
+        raise ValueError(f"data prior: every sample of {dataset.name} asked about has a prior already; {more}.")
     return found
 
 
