@@ -36,7 +36,7 @@ from wherenot.search import Exact
 from wherenot.train.training import train
 
 SETTINGS = ("watermark", "background", "object")
-CONDITIONS = ("exact", "shifted", "tenth", "fiftieth")
+CONDITIONS = ("exact", "shifted", "tenth", "fiftieth", "marks")
 SEEDS = range(5)
 TESTS = ("test_biased", "test_unbiased", "test_conflict", "test_swapped")
 POINTED = 30

@@ -19,7 +19,7 @@ OPTIONAL = {
 
 # Each layer may import from itself and from what stands before it.
 LAYERS = [
-    {"types", "rasters", "tokens", "frames", "guided_filter"},
+    {"types", "rasters", "tokens", "frames", "guided_filter", "ridge"},
     {"objective", "masking", "priors", "run", "rejected", "progress", "microbatch", "dropping", "record_table"},
     {"regions", "scoring", "four_terms", "token_score", "search", "losses", "metrics"},
     {"evidence", "generation_evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids"},

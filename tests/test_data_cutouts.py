@@ -185,6 +185,30 @@ def test_priors_change_no_image_and_tests_stay_exact(config):
             assert (a.read_prior().allowed == b.read_prior().allowed).all()
 
 
+@pytest.mark.parametrize("shortcut", ["watermark", "object", "tint"])
+def test_forbidden_is_where_the_cue_is(config, shortcut):
+    """Images that show another cue differ there and nowhere else; of a second object the hidden part is not marked."""
+    config = replace(config, shortcut=shortcut, prior="forbidden")
+    own, any_cue = (cutouts(replace(config, rho=rho)) for rho in (1.0, 0.0))
+    differing = 0
+    for one, other in zip(own.split("train").samples, any_cue.split("train").samples, strict=True):
+        priors = [prior for prior in (one.read_prior(), other.read_prior()) if prior is not None]
+        assert all(prior.allowed is None for prior in priors)
+        marked = np.any([prior.forbidden.numpy() for prior in priors], axis=0)
+        changed = (_pixels(one) != _pixels(other)).any(-1)
+        differing += changed.any()
+        assert not (changed & ~marked).any()
+        assert marked.mean() < 0.4
+    assert differing > 30
+    assert all(sample.read_prior().forbidden is None for sample in own.split("test_biased").samples)
+
+
+def test_a_hidden_cue_cannot_be_marked(config, monkeypatch):
+    monkeypatch.setattr("wherenot.data.cutouts.paste_corner", lambda *_: None)
+    data = cutouts(replace(config, shortcut="object", prior="forbidden"))
+    assert all(sample.read_prior() is None for sample in data.split("train").samples)
+
+
 def _ring():
     y, x = np.mgrid[:40, :40]
     return (np.hypot(y - 14, x - 22) < 8) & (np.hypot(y - 14, x - 22) > 3)
@@ -225,6 +249,8 @@ def test_bad_sources_are_named(config, sources, tmp_path):
         replace(config, rho=1.5)
     with pytest.raises(ValueError, match="cannot be context"):
         replace(config, context=0.5)
+    with pytest.raises(ValueError, match="forbidden is all but the object"):
+        replace(config, prior="forbidden")
     with pytest.raises(ValueError, match="needs two classes"):
         replace(config, classes=("things/red",))
     with pytest.raises(ValueError, match="object_frac"):

@@ -10,7 +10,8 @@ from toys import RecordingModel
 from vits import family
 from wherenot.feature_grids import FeatureGrid
 from wherenot.priors import Prior
-from wherenot.spreading import _auc, _best_radius, _Ridge, spread_priors
+from wherenot.ridge import Ridge
+from wherenot.spreading import _areas, _auc, _best_radius, spread_priors
 
 SIDE = 24
 
@@ -47,6 +48,10 @@ def drawn(box, dx=0, dy=0):
     x0, y0, x1, y1 = box
     shifted = [max(0, x0 + dx), max(0, y0 + dy), min(SIDE, x1 + dx), min(SIDE, y1 + dy)]
     return Prior.from_boxes([shifted], SIDE, SIDE)
+
+
+def areas(priors):
+    return torch.stack([_areas(prior, True) for prior in priors])
 
 
 def overlap(one, other):
@@ -92,9 +97,9 @@ def test_borders_are_looked_for_where_the_given_priors_have_them():
     images, boxes = scenes(6)
     snug, wide = ([drawn((x0 - g, y0 - g, x1 + g, y1 + g)) for x0, y0, x1, y1 in boxes] for g in (0, 3))
     cells = nn.functional.avg_pool2d(torch.stack([prior.allowed.float() for prior in snug]), 6)
-    assert _best_radius(2 * cells - 1, images, snug) in (2, 4)
+    assert _best_radius(2 * cells - 1, images, areas(snug)) in (2, 4)
     pixels = torch.stack([prior.allowed.float() for prior in wide])
-    assert _best_radius(2 * pixels - 1, images, wide) == 0
+    assert _best_radius(2 * pixels - 1, images, areas(wide)) == 0
 
 
 @pytest.mark.parametrize("grown", [-2, 0, 2])
@@ -148,6 +153,74 @@ def test_nothing_to_learn_from():
         spread_priors(Colours(), [])
 
 
+def stamped(count, size=4):
+    """Scenes with a green stamp in a corner, never on the object, and where it is."""
+    images, boxes = scenes(count)
+    stamps = torch.zeros(count, SIDE, SIDE, dtype=torch.bool)
+    for index, (image, (x0, y0, x1, y1)) in enumerate(zip(images, boxes, strict=True)):
+        top, left = (0 if y0 > SIDE - y1 else SIDE - size), (0 if x0 > SIDE - x1 else SIDE - size)
+        stamps[index, top : top + size, left : left + size] = True
+        image[:, stamps[index]] = torch.tensor([0.0, 1.0, 0.0])[:, None]
+    return images, boxes, stamps & ~torch.stack([drawn(box).allowed for box in boxes])
+
+
+def test_where_not_is_found_in_all_other_images():
+    """From a few priors that say nothing of where evidence may lie."""
+    images, _, stamps = stamped(20)
+    priors = [Prior.from_mask(stamp, forbidden=True) if index < 4 else None for index, stamp in enumerate(stamps)]
+    spread = spread_priors(Colours(), [(images, priors)])
+    assert spread.learned == [False] * 4 + [True] * 16
+    assert all(prior.allowed is None for prior in spread.priors)
+    found = [prior.forbidden for prior in spread.priors]
+    assert np.mean([float((f & s).sum() / (f | s).sum()) for f, s in zip(found, stamps, strict=True)]) > 0.9
+
+
+def test_what_a_person_forbade_stays_forbidden():
+    """Whether the rest of the prior is replaced, missing or learned from."""
+    images, boxes = scenes(20)
+    half = [Prior.from_boxes([[x0, y0, x0 + 5, y1]], SIDE, SIDE, forbidden=True).forbidden for x0, y0, _, y1 in boxes]
+    priors = [drawn(box) for box in boxes]
+    priors[3] = Prior.from_boxes([[0, 0, 4, SIDE]], SIDE, SIDE) if boxes[3][0] > 6 else drawn(boxes[3], 0, 9)
+    priors[3] = Prior(priors[3].allowed & ~half[3], forbidden=half[3])
+    priors[4] = Prior(forbidden=half[4])
+    spread = spread_priors(Colours(), [(images, priors)])
+    assert [index for index, new in enumerate(spread.learned) if new] == [3, 4]
+    for index in (3, 4):
+        assert (spread.priors[index].forbidden == half[index]).all()
+        assert overlap(spread.priors[index], drawn(boxes[index])) > 0.9
+    assert spread.summary() | {"agreement": 0} == {"given": 19, "kept": 18, "replaced": 1, "added": 1, "agreement": 0}
+
+
+def test_where_not_teaches_beside_where():
+    """Stamps of the object's colour are told from it only by those who forbade them."""
+    images, boxes, stamps = stamped(20)
+    for image, stamp in zip(images, stamps, strict=True):
+        image[:, stamp] = torch.tensor([1.0, 0.0, 0.9])[:, None]
+    priors = [drawn(box) if index < 4 else None for index, box in enumerate(boxes)]
+    warned = [Prior.from_mask(stamp, forbidden=True) for stamp in stamps[4:8]]
+    blind = scenes(20)[0]
+    for index in range(4):
+        images[index] = blind[index]  # who marked objects never saw a stamp
+    taken = []
+    for given in (priors, [*priors[:4], *warned, *priors[8:]]):
+        new = spread_priors(Colours(), [(images, given)]).priors
+        taken.append(np.mean([float(new[i].evidence_allowed()[stamps[i]].float().mean()) for i in range(8, 20)]))
+    assert taken[0] > 0.9
+    assert taken[1] < 0.1
+
+
+def test_ignored_pixels_teach_nothing():
+    images, boxes = scenes(20)
+    for ignored in (False, True):
+        priors = []
+        for x0, y0, x1, y1 in boxes[:8]:
+            part = drawn((x0, y0, x1, y0 + 4))
+            rest = Prior.from_boxes([[x0, y0 + 4, x1, y1]], SIDE, SIDE).allowed
+            priors.append(part.with_ignore(rest) if ignored else part)
+        spread = spread_priors(Colours(), [(images, priors + [None] * 12)])
+        assert (spread.agreement[:8].min() > 0.99) == ignored
+
+
 def test_what_would_allow_nothing_or_everything_is_none():
     images, boxes = scenes(6)
     images[5] = torch.tensor([0.0, 0.25, 0.25])[:, None, None]
@@ -194,7 +267,7 @@ def test_ridge_is_the_weighted_least_squares_written_out():
         both = np.concatenate([x, x])
         gram = (both * weight[:, None]).T @ both + np.diag([0.1, 0.1, 0.1, 1e-9])
         expected = rows @ np.linalg.solve(gram, (both * weight[:, None]).T @ target)
-        found = _Ridge(features, cells, folds=3, ridge=0.1).fit(without)(features)
+        found = Ridge(features, cells, 1 - cells, folds=3, ridge=0.1).fit(without)(features)
         assert torch.allclose(found, torch.from_numpy(expected).float(), atol=1e-4)
 
 
@@ -204,7 +277,8 @@ def test_agreement_is_the_area_under_the_roc_curve():
         score = torch.from_numpy(random.integers(0, 5, (4, 4)).astype(float))
         inside = torch.from_numpy(random.random((4, 4)) < 0.4)
         if inside.any() and not inside.all():
-            assert _auc(score, inside) == pytest.approx(roc_auc_score(inside.flatten(), score.flatten()))
+            expected = roc_auc_score(inside.flatten(), score.flatten())
+            assert _auc(score, inside, torch.ones_like(inside)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["ViT", "CLIP", "Dinov2"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from wherenot.feature_grids import FeatureGrid
 from wherenot.guided_filter import guided_filter
 from wherenot.priors import Prior
+from wherenot.ridge import Ridge
 
 _FOLDS = 4
 _TRUSTED = 0.9
@@ -35,9 +36,9 @@ class Spread:
 
     Attributes:
         priors: One per image, in their order; None only if nothing or everything of an image would be allowed.
-        learned: Which of them the linear model drew; the others are as given.
-        agreement: How well the linear model, fitted to the other annotated images, ranks the cells of each annotated
-            image as its prior does (area under the ROC curve); nan where there is no prior.
+        learned: Which of them the linear model drew, or drew a part of; the others are as given.
+        agreement: How well the linear model, fitted to the other images that it learns from, ranks the cells of each of
+            them as its prior does (area under the ROC curve); nan for images that it does not learn from.
     """
 
     priors: list[Prior | None]
@@ -66,13 +67,18 @@ def spread_priors(
 ) -> Spread:
     """Draw priors by what the given ones have in common.
 
+    It learns where evidence may lie from the priors that say so, and where it may not from all. Where fewer than two
+    say where it may, it draws where it may not: marked watermarks are found in the other images.
+
     A given prior that the others bear out is kept as it is. One that they contradict, and one that is missing, is
     replaced by what the linear model allows: what it scores highest, and as large a share of all images' pixels as the
     given priors have of theirs; in no image less than the smallest of these, or more than the largest. Before, scores
     are brought to the edges of the image (`wherenot.guided_filter`), as far as this ranks the pixels of the annotated
-    images best, each scored without its own prior; that may be not at all. Features of all images, and images of at
-    most 128 px, are kept in half precision until then: 240 kB and 100 kB for an image of 224 px seen by
-    EfficientNet-Lite0.
+    images best, each scored without its own prior; that may be not at all. What is forbidden or ignored in an image
+    stays so, whatever is drawn beside it; ignored pixels teach nothing.
+
+    Features of all images, and images of at most 128 px, are kept in half precision until then: 240 kB and 100 kB for
+    an image of 224 px seen by EfficientNet-Lite0.
 
     Args:
         model: A pretrained CNN or vision transformer; asked once per image, in eval mode, without gradients.
@@ -82,8 +88,8 @@ def spread_priors(
         on_batch: Called with the number of images of each batch.
 
     Returns:
-        The priors and how they came about. With fewer than two annotated images there is nothing to learn from
-        safely: priors come back as given.
+        The priors and how they came about. With fewer than two priors of one kind there is nothing to learn from
+        safely: they come back as given.
 
     Raises:
         ValueError: If there is no image.
@@ -101,32 +107,57 @@ def spread_priors(
         Ours.
     """
     features, images, given = _read(model, batches, on_batch)
-    annotated = [index for index, prior in enumerate(given) if prior is not None]
+    where = [index for index, prior in enumerate(given) if prior is not None and prior.allowed is not None]
+    where_not = [index for index, prior in enumerate(given) if prior is not None and prior.allowed is None]
+    allows = len(where) >= 2
+    judged, taught = (where, sorted(where + where_not)) if allows else (where_not, where_not)
     agreement = torch.full((len(given),), torch.nan, dtype=torch.float64)
-    if len(annotated) < 2:
+    if len(judged) < 2:
         return Spread(given, [False] * len(given), agreement)
     rows, columns = features.shape[-2:]
-    cells = torch.stack([_on_cells(given[index], rows, columns) for index in annotated])
-    folds = min(_FOLDS, len(annotated))
-    linear = _Ridge(features[annotated], cells, folds, ridge)
+    areas = {index: _areas(given[index], allows) for index in taught}
+    cells = {index: F.adaptive_avg_pool2d(area.float(), (rows, columns)) for index, area in areas.items()}
+    folds = min(_FOLDS, len(taught))
+    linear = Ridge(features[taught], *torch.stack([*cells.values()]).unbind(1), folds=folds, ridge=ridge)
     score = linear.fit()(features)
     for fold in range(folds):
-        held = annotated[fold::folds]
+        held = taught[fold::folds]
         score[held] = linear.fit(without=fold)(features[held])
-    for position, index in enumerate(annotated):
-        agreement[index] = _auc(score[index], cells[position] > 0.5)
-    some = annotated[:: math.ceil(len(annotated) / _ASKED)]
-    radius = _best_radius(score[some], images[some], [given[index] for index in some])
+    for index in judged:
+        inside, outside = cells[index]
+        agreement[index] = _auc(score[index], inside > outside, inside + outside > 0)
+    some = judged[:: math.ceil(len(judged) / _ASKED)]
+    radius = _best_radius(score[some], images[some], torch.stack([areas[index] for index in some]))
     scores = _with_edges(score, images, radius)
-    allowed = [prior.evidence_allowed() for prior in given if prior is not None]
-    shares = [float(inside.float().mean()) for inside in allowed]
-    keeps = (agreement >= trusted).tolist()
-    above, shape = _threshold(scores, sum(shares) / len(shares)), allowed[0].shape
+    shares = [_share(areas[index]) for index in judged]
+    above, shape = _threshold(scores, sum(shares) / len(shares)), areas[judged[0]].shape[1:]
+    draw = _allowing if allows else _forbidding
     priors = [
-        prior if keep else _drawn(each, shape, above, min(shares), max(shares))
-        for prior, keep, each in zip(given, keeps, scores, strict=True)
+        prior if keep else draw(prior, _above(each, shape, above, min(shares), max(shares)))
+        for prior, keep, each in zip(given, (agreement >= trusted).tolist(), scores, strict=True)
     ]
-    return Spread(priors, [not keep for keep in keeps], agreement)
+    learned = [prior is None or prior is not before for prior, before in zip(priors, given, strict=True)]
+    return Spread(priors, learned, agreement)
+
+
+def _allowing(prior: Prior | None, inside: Bool[Tensor, "H W"]) -> Prior | None:
+    """Evidence may lie inside, except for where a person said that it may not."""
+    if prior is None or (prior.forbidden is None and prior.ignore is None):
+        return Prior(allowed=inside) if inside.any() and not inside.all() else None
+    try:
+        return replace(prior, allowed=inside.to(prior.device))
+    except ValueError:  # nothing would be left
+        return prior
+
+
+def _forbidding(prior: Prior | None, inside: Bool[Tensor, "H W"]) -> Prior | None:
+    """Evidence may not lie outside, nor where a person said that it may not."""
+    if prior is None:
+        return Prior(forbidden=~inside) if inside.any() and not inside.all() else None
+    try:
+        return prior.with_forbidden(~inside.to(prior.device))
+    except ValueError:  # nothing would be left, or nothing is added
+        return prior
 
 
 def _read(
@@ -154,16 +185,15 @@ def _read(
 
 
 def _best_radius(
-    score: Float[Tensor, "A h w"], images: Float[Tensor, "A C H W"], priors: Sequence[Prior | None]
+    score: Float[Tensor, "A h w"], images: Float[Tensor, "A C H W"], areas: Bool[Tensor, "A 2 _ _"]
 ) -> int:
     """How far from where cells end to look for borders, in pixels of the reduced images."""
     height, width = images.shape[-2:]
-    whole = torch.stack([prior.evidence_allowed().cpu() for prior in priors if prior is not None])
-    inside = F.interpolate(whole[:, None].float(), size=(height, width), mode="nearest-exact")[:, 0] > 0.5
+    inside, outside = F.interpolate(areas.float(), size=(height, width), mode="nearest-exact").unbind(1)
 
     def agreement(radius: int) -> float:
         scores = _with_edges(score, images, radius).float()
-        return sum(_auc(*each) for each in zip(scores, inside, strict=True))
+        return sum(_auc(*each) for each in zip(scores, inside > 0.5, inside + outside > 0.5, strict=True))
 
     return max((int(frac * max(height, width)) for frac in _WINDOW_FRACS), key=agreement)
 
@@ -188,65 +218,35 @@ def _resized(maps: Float[Tensor, "B C _ _"], shape: Sequence[int]) -> Float[Tens
     return F.interpolate(maps.float(), size=tuple(shape), mode="bilinear", align_corners=False)
 
 
-def _on_cells(prior: Prior | None, rows: int, columns: int) -> Float[Tensor, "h w"]:
-    """Share of each cell's pixels where evidence may lie."""
-    assert prior is not None, "only annotated images are looked at"
-    return F.adaptive_avg_pool2d(prior.evidence_allowed()[None].float().cpu(), (rows, columns))[0]
+def _areas(prior: Prior | None, allows: bool) -> Bool[Tensor, "2 H W"]:
+    """What teaches that evidence may lie there, and what that it may not; ignored pixels teach nothing.
+
+    Where others say where it may lie, one who only says where not has said nothing of the rest of the image.
+    """
+    assert prior is not None, "only annotated images teach"
+    inside, outside = prior.evidence_allowed(), ~prior.evidence_allowed()
+    if allows and prior.allowed is None:
+        inside = torch.zeros_like(inside)
+    counted = torch.ones_like(inside) if prior.ignore is None else ~prior.ignore
+    return torch.stack([inside & counted, outside & counted]).cpu()
 
 
-def _drawn(scores: Float[Tensor, "_ _"], shape: Sequence[int], above: float, least: float, most: float) -> Prior | None:
-    """What scores above a value, but of one image neither less nor more than these shares."""
+def _share(areas: Bool[Tensor, "2 H W"]) -> float:
+    """Of the pixels that are not ignored, how many evidence may lie on."""
+    inside, outside = areas.float().mean((1, 2)).tolist()
+    return inside / (inside + outside)
+
+
+def _above(scores: Float[Tensor, "_ _"], shape: Sequence[int], above: float, least: float, most: float) -> Tensor:
+    """Pixels that score above a value, but of one image neither less nor more than these shares."""
     above = max(min(above, _threshold(scores, least)), _threshold(scores, most))
-    inside = _resized(scores[None, None], shape)[0, 0] > above
-    return Prior.from_mask(inside) if inside.any() and not inside.all() else None
+    return _resized(scores[None, None], shape)[0, 0] > above
 
 
-def _auc(score: Float[Tensor, "h w"], inside: Bool[Tensor, "h w"]) -> float:
+def _auc(score: Float[Tensor, "h w"], inside: Bool[Tensor, "h w"], counted: Bool[Tensor, "h w"]) -> float:
     """Share of pairs of a cell inside and one outside that the score orders rightly; ties count half, 1 if no pair."""
-    positive, negative = score[inside], score[~inside].sort().values
+    positive, negative = score[inside & counted], score[~inside & counted].sort().values
     if not len(positive) or not len(negative):
         return 1.0
     below = torch.searchsorted(negative, positive) + torch.searchsorted(negative, positive, right=True)
     return float(below.double().mean()) / (2 * len(negative))
-
-
-class _Ridge:
-    """Weighted least squares from features to +1 inside and -1 outside, both of the same total weight.
-
-    Sums over cells are kept per fold, so that fitting without one of them needs no second pass.
-    """
-
-    def __init__(self, features: Float[Tensor, "A D h w"], cells: Float[Tensor, "A h w"], folds: int, ridge: float):
-        self._ridge = ridge
-        self._mean = features.mean((0, 2, 3), dtype=torch.float32)
-        self._scale = features.float().std((0, 2, 3)) + 1e-6
-        # A cell is as much inside as its share of allowed pixels: a share of its weight pulls to +1, the rest to -1.
-        self._inside, self._outside = ([], []), ([], [])
-        for fold in range(folds):
-            rows = self._rows(features[fold::folds])
-            for part, (squares, sums) in ((cells, self._inside), (1 - cells, self._outside)):
-                weight = part[fold::folds].flatten()
-                squares.append(((rows * weight[:, None]).T @ rows).double())
-                sums.append((weight @ rows).double())
-
-    def _rows(self, features: Float[Tensor, "A D h w"]) -> Float[Tensor, "n P"]:
-        standard = (features.float() - self._mean[:, None, None]) / self._scale[:, None, None]
-        rows = standard.movedim(1, -1).flatten(0, 2)
-        return torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
-
-    def fit(self, without: int | None = None) -> Callable[[Tensor], Tensor]:
-        """The linear model of all folds, or of all but one: features to scores, above 0 inside."""
-        used = [fold for fold in range(len(self._inside[0])) if fold != without]
-        gram, target = 0.0, 0.0
-        for sign, (squares, sums) in ((1, self._inside), (-1, self._outside)):
-            mean = torch.stack([sums[fold] for fold in used]).sum(0)
-            weight = mean[-1].clamp_min(1e-12)  # the last column is 1
-            gram = gram + torch.stack([squares[fold] for fold in used]).sum(0) / weight
-            target = target + sign * mean / weight
-        assert isinstance(gram, Tensor)
-        penalty = torch.full((len(gram),), self._ridge, dtype=gram.dtype)
-        penalty[-1] = 1e-9  # the constant is free
-        weights = torch.linalg.solve(gram + penalty.diag(), target).float()
-        return lambda features: (self._rows(features) @ weights).unflatten(
-            0, (len(features), features.shape[-2], features.shape[-1])
-        )

@@ -67,9 +67,10 @@ class CutoutsConfig:
     context: float = 0.0
     """Share of all images, those of the tests included, that stand on their class's own background: context that may
     be used. Not with the background as shortcut."""
-    prior: CutoutPrior = "exact"
+    prior: CutoutPrior | Literal["forbidden"] = "exact"
     """What annotators drew for train and validation: the object exactly, its box, a loose box, a shifted box, a part of
-    the object, or a box where it is not. Tests are always exact."""
+    the object, or a box where it is not. Or where evidence may NOT lie: a box around the cue, or the tinted border; not
+    with the background as shortcut, which is all but the object. Tests are always exact."""
     prior_frac: float = 1.0
     """Share of the images of train and validation that were annotated at all."""
     num_train: int = 480
@@ -92,6 +93,10 @@ class CutoutsConfig:
             raise ValueError("CutoutsConfig: needs two classes, one image per split and size_px of 32 at least.")
         if self.shortcut == "background" and self.context:
             raise ValueError("CutoutsConfig: with the background as shortcut it cannot be context, too; set context 0.")
+        if self.shortcut == "background" and self.prior == "forbidden":
+            raise ValueError(
+                "CutoutsConfig: with the background as shortcut, forbidden is all but the object; set prior exact."
+            )
         if not 0 < self.object_frac[0] <= self.object_frac[1] <= 1:
             raise ValueError(
                 f"CutoutsConfig: object_frac must be (smallest, largest) in (0, 1], got {self.object_frac}."
@@ -150,7 +155,7 @@ def cutouts(config: CutoutsConfig = CutoutsConfig()) -> Dataset:
                         split=name,
                         group="aligned" if cue == label else "conflicting",
                         read_image=partial(_image, scene, cue),
-                        read_prior=partial(_prior, scene) if split == "test" or annotated[index] else _no_prior,
+                        read_prior=partial(_prior, scene, cue) if split == "test" or annotated[index] else _no_prior,
                     )
                 )
     return Dataset(f"cutouts:{config.shortcut}", tuple(one.name for one in classes), tuple(samples))
@@ -236,13 +241,17 @@ def _cue(config: CutoutsConfig, split: str, stage: int, index: int, label: int) 
 
 
 def _image(scene: _Scene, cue: int) -> Image.Image:
+    return _composed(scene, cue, _background(scene, cue))
+
+
+def _composed(scene: _Scene, cue: int | None, image: Image.Image) -> Image.Image:
+    """Draw second object, object and paint on a background, in place; the object alone where there is no cue."""
     config = scene.config
-    image = _background(scene, cue)
-    if config.shortcut == "object":
+    if config.shortcut == "object" and cue is not None:
         paste_corner(image, _cut_out(scene.second[cue]), config.cue_scale, scene.random(4))
     object_, corner = _object(scene)
     image.paste(object_, corner, object_)
-    if config.shortcut in ("watermark", "tint"):
+    if config.shortcut in ("watermark", "tint") and cue is not None:
         paint = paint_watermark if config.shortcut == "watermark" else paint_tint
         paint(image, Cue(cue, len(config.classes)), config.cue_scale, scene.random(4))
     return image
@@ -279,15 +288,27 @@ def _object(scene: _Scene) -> tuple[Image.Image, tuple[int, int]]:
     return object_, (int(random.integers(size - width + 1)), int(random.integers(size - height + 1)))
 
 
-def _prior(scene: _Scene) -> Prior:
-    size = scene.config.size_px
+def _prior(scene: _Scene, cue: int) -> Prior | None:
+    size, quality = scene.config.size_px, "exact" if scene.split == "test" else scene.config.prior
+    if quality == "forbidden":
+        return _forbidden(scene, cue)
     object_, corner = _object(scene)
     alpha = Image.new("L", (size, size))
     alpha.paste(object_.getchannel("A"), corner)
-    inside = np.asarray(alpha) > 127
-    if scene.split != "test":
-        inside = spoil(inside, scene.config.prior, scene.random(5))
-    return Prior.from_mask(torch.from_numpy(inside))
+    return Prior.from_mask(torch.from_numpy(spoil(np.asarray(alpha) > 127, quality, scene.random(5))))
+
+
+def _forbidden(scene: _Scene, cue: int) -> Prior | None:
+    """What a person marks who sees that the cue must not count: its box, or the border; None where it is hidden."""
+    size = scene.config.size_px
+    shown, hidden = (_composed(scene, each, Image.new("RGB", (size, size), "gray")) for each in (cue, None))
+    changed = torch.from_numpy((np.asarray(shown) != np.asarray(hidden)).any(-1))
+    if not changed.any():
+        return None
+    if scene.config.shortcut != "tint":
+        rows, columns = (changed.any(axis).nonzero() for axis in (1, 0))
+        changed[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+    return Prior.from_mask(changed, forbidden=True)
 
 
 def _no_prior() -> None:

@@ -14,13 +14,14 @@ from wherenot.data import CutoutsConfig
 from wherenot.train.config import MethodConfig, MethodName, OptimizationConfig, TrainConfig
 
 Setting: TypeAlias = Literal["watermark", "background", "object"]
-Condition: TypeAlias = Literal["exact", "shifted", "tenth", "fiftieth"]
+Condition: TypeAlias = Literal["exact", "shifted", "tenth", "fiftieth", "marks"]
 
 _PRIORS: dict[Condition, dict[str, Any]] = {
     "exact": {},
     "shifted": {"prior": "shifted"},
     "tenth": {"prior_frac": 0.1},
     "fiftieth": {"prior_frac": 0.02},
+    "marks": {"prior": "forbidden", "prior_frac": 0.02},
 }
 _BASE = TrainConfig(
     model="efficientnet-lite0@96",
@@ -69,7 +70,8 @@ def cutouts_data(
 
     Args:
         setting: Which shortcut.
-        condition: Which priors: all exact, all boxes shifted by half their side, exact ones for a tenth or a fiftieth.
+        condition: Which priors: all exact, all boxes shifted by half their side, exact ones for a tenth or a fiftieth;
+            or, for a fiftieth, nothing but a mark on the cue: where evidence may not lie.
         shortcut: False gives the ceiling: the same images, their cues drawn at random.
         seed: Of objects, photographs, cues and priors.
 
