@@ -1,6 +1,7 @@
 """Cutouts: who is in which split, what the cue does, what annotators draw; on made-up objects and photographs."""
 
 import json
+import sys
 from dataclasses import replace
 from itertools import combinations
 
@@ -204,7 +205,7 @@ def test_forbidden_is_where_the_cue_is(config, shortcut):
 
 
 def test_a_hidden_cue_cannot_be_marked(config, monkeypatch):
-    monkeypatch.setattr("wherenot.data.cutouts.paste_corner", lambda *_: None)
+    monkeypatch.setattr(sys.modules[cutouts.__module__], "paste_corner", lambda *_: None)
     data = cutouts(replace(config, shortcut="object", prior="forbidden"))
     assert all(sample.read_prior() is None for sample in data.split("train").samples)
 
