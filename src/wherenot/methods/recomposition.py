@@ -29,9 +29,8 @@ class Recomposition:
        network's features, as they are then, learns where evidence may lie, draws the priors that are missing and
        replaces those that the others contradict. It costs one forward per image.
     2. In training, a share of the images of every batch is shown recomposed: the pixels on the prior stay, all
-       others come from other images of the batch, from where these have no object of their own. Where priors say no
-       more than where evidence may not lie, an image also gets what is forbidden in another one, laid over it. The
-       label stays. An image is shown either as it is or recomposed, so a step costs what a step of fine-tuning costs.
+       others come from other images of the batch, from where these have no object of their own. The label stays. An
+       image is shown either as it is or recomposed, so a step costs what a step of fine-tuning costs.
 
     Args:
         share: Share of the images that are recomposed, in [0, 1]. 1 takes all of them in every step: what lies off
@@ -88,10 +87,8 @@ class Recomposition:
             return images
         inside = allowed_pixels(priors, *images.shape[-2:]).to(images.device)
         has_prior = torch.tensor([prior is not None for prior in priors], device=images.device)
-        only_not = torch.tensor([prior is not None and prior.allowed is None for prior in priors], device=images.device)
         cycle = derangement(len(images), generator).to(images.device)
         donor = cycle
-        brought = (only_not & only_not[donor])[:, None, None] & ~inside[donor]
         surroundings = images[donor]
         missing = inside[donor] | ~has_prior[donor, None, None]
         for _ in range(min(_DONORS, len(images) - 1) - 1):
@@ -100,7 +97,7 @@ class Recomposition:
             surroundings = show_pixels(images[donor], offered, surroundings)
             missing = missing & ~offered
         chosen = chosen.to(images.device)
-        return show_pixels(images, inside & ~brought | ~chosen[:, None, None], surroundings)
+        return show_pixels(images, inside | ~chosen[:, None, None], surroundings)
 
     def __call__(self, model: nn.Module, batch: Batch, step: int) -> Terms:  # noqa: ARG002 - nothing is left to ask it
         """Add nothing, and log how well recomposed and plain images of this step were classified."""
