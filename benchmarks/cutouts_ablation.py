@@ -41,12 +41,11 @@ def give_and_take():
             method.augment = lambda _, images, priors, step: images  # noqa: ARG005
 
 
-def spread(_, model, batches):
-    return spread_priors(model, batches, trusted=TRUSTED)
+def spread(_, model, images, priors, **options):
+    return spread_priors(model, images, priors, trusted=TRUSTED, **options)
 
 
-def as_given(_, model, batches):  # noqa: ARG001
-    priors = [prior for _, some in batches for prior in some]
+def as_given(_, model, images, priors, **options):  # noqa: ARG001
     return Spread(priors, [False] * len(priors), torch.full((len(priors),), float("nan")))
 
 

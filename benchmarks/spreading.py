@@ -53,7 +53,7 @@ def main():
             priors = read(replace(config, prior=prior, prior_frac=share), model)
             annotated = [index for index, one in enumerate(priors) if one is not None]
             started = time.perf_counter()
-            spread = spread_priors(model, [(images[i : i + 16], priors[i : i + 16]) for i in range(0, len(images), 16)])
+            spread = spread_priors(model, images, priors)
             seconds = time.perf_counter() - started
             before = overlap([priors[index] for index in annotated], [objects[index] for index in annotated])
             summary = spread.summary()

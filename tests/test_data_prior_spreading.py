@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from PIL import Image
 from photo_folder import save_lines
 from wherenot.data import Dataset, read_folder, write_folder
 from wherenot.data.origins import Origin
-from wherenot.proposals import ProposalConfig, build_source, spreading_source
+from wherenot.priors import Prior
+from wherenot.proposals import ProposalConfig, asked_about, build_source, spreading_source
+from wherenot.proposals.sources import Task
 
 MODEL = "efficientnet-lite0@96"
 MARKED = 8
@@ -77,6 +80,37 @@ def test_who_learns_from_whom(photos, tmp_path):
     assert learned.doubtful == ()
 
 
+def test_what_people_forbade_teaches_and_stays(photos):
+    """Blue signs, which the images with a mask do not show: told from objects by who said so, in images without one."""
+    samples = list(read_folder(photos).samples)
+    for place in range(MARKED, 20):
+        samples[place] = replace(samples[place], read_image=partial(signed, samples[place].read_image))
+    warned = [replace(sample, read_prior=partial(sign, sample.read_image)) for sample in samples[MARKED : MARKED + 4]]
+    guesses = [replaced(sample, accepted=False) for sample in warned]
+    missed = []
+    for among in (samples[MARKED : MARKED + 4], warned, guesses):
+        data = Dataset("discs", ("cat", "dog"), (*samples[:MARKED], *among, *samples[MARKED + 4 :]))
+        learned = spreading_source(data, MODEL)
+        assert learned.learned_from == MARKED
+        asked = asked_about(data, learned.source)
+        tasks = [Task(image=sample.read_image(), key=(sample.split, sample.id)) for sample in asked[-8:]]
+        proposed = [proposal.inside.numpy() for proposal in learned.source.propose(tasks)]
+        missed.append(np.mean([inside[80:, :20].mean() for inside in proposed]))
+    assert missed[0] > 2 * missed[1]
+    assert missed[1] == missed[2]
+
+
+def signed(read_image):
+    pixels = np.array(read_image())
+    pixels[80:, :20] = (235, 20, 60)
+    return Image.fromarray(pixels)
+
+
+def sign(read_image):
+    width = read_image().width
+    return Prior.from_boxes([[0, 80, 20, 100]], 100, width, forbidden=True)
+
+
 def replaced(sample, accepted):
     return replace(sample, origin=Origin(kind="saliency", accepted=accepted))
 
@@ -109,7 +143,7 @@ def test_an_interruption_while_it_learns_leaves_nothing(photos, tmp_path, typed,
 
     command = ("data", "prior", photos, "-o", tmp_path / "out", "--from", "spreading", "--model", MODEL)
     with monkeypatch.context() as here:
-        here.setattr("wherenot.proposals.spread._batches", interrupted)
+        here.setattr("wherenot.proposals.spread._Inputs.__getitem__", interrupted)
         typed(*command, expect=130)
     assert not list(tmp_path.glob("out*"))
     assert "12 priors" in typed(*command)

@@ -8,10 +8,11 @@ from torch import nn
 
 from toys import RecordingModel
 from vits import family
+from wherenot import spreading
 from wherenot.feature_grids import FeatureGrid
 from wherenot.priors import Prior
 from wherenot.ridge import Ridge
-from wherenot.spreading import _areas, _auc, _best_radius, spread_priors
+from wherenot.spreading import _auc, _best_radius, _Lesson, spread_priors
 
 SIDE = 24
 
@@ -51,7 +52,8 @@ def drawn(box, dx=0, dy=0):
 
 
 def areas(priors):
-    return torch.stack([_areas(prior, True) for prior in priors])
+    lesson = _Lesson(priors)
+    return torch.stack([lesson.areas(index) for index in range(len(priors))])
 
 
 def overlap(one, other):
@@ -61,7 +63,7 @@ def overlap(one, other):
 def test_a_few_annotations_are_found_in_all_other_images():
     images, boxes = scenes(30)
     priors = [drawn(box) if index < 4 else None for index, box in enumerate(boxes)]
-    spread = spread_priors(Colours(), [(images[:7], priors[:7]), (images[7:], priors[7:])])
+    spread = spread_priors(Colours(), images, priors, batch_size=7)
     assert spread.learned == [False] * 4 + [True] * 26
     assert all(one is other for one, other in zip(spread.priors[:4], priors[:4], strict=True))
     assert np.mean([overlap(p, drawn(box)) for p, box in zip(spread.priors, boxes, strict=True)]) > 0.9
@@ -76,7 +78,7 @@ def test_random_faults_average_out():
     ways = [((-5, 0), (5, 0), (0, -5), (0, 5))[way] for way in random.integers(4, size=60)]
     priors = [drawn(box, *way) for box, way in zip(boxes, ways, strict=True)]
     before = np.mean([overlap(p, drawn(box)) for p, box in zip(priors, boxes, strict=True)])
-    spread = spread_priors(Colours(), [(images, priors)])
+    spread = spread_priors(Colours(), images, priors)
     after = np.mean([overlap(p, drawn(box)) for p, box in zip(spread.priors, boxes, strict=True)])
     assert before < 0.4
     assert after > 0.85
@@ -88,7 +90,7 @@ def test_drawn_priors_end_where_objects_do():
     images, boxes = scenes(30)
     priors = [drawn(box) if index < 10 else None for index, box in enumerate(boxes)]
     coarse = nn.Sequential(nn.AvgPool2d(2), Colours())  # asked for its two grids: 12 and 6 cells a side
-    spread = spread_priors(coarse, [(images, priors)])
+    spread = spread_priors(coarse, images, priors)
     assert np.mean([overlap(p, drawn(box)) for p, box in zip(spread.priors[10:], boxes[10:], strict=True)]) > 0.9
 
 
@@ -107,7 +109,7 @@ def test_drawn_priors_are_as_large_as_the_given_ones(grown):
     images, boxes = scenes(30)
     given = [(x0 - grown, y0 - grown, x1 + grown, y1 + grown) for x0, y0, x1, y1 in boxes[:15]]
     priors = [drawn(box) for box in given] + [None] * 15
-    spread = spread_priors(Colours(), [(images, priors)])
+    spread = spread_priors(Colours(), images, priors)
     areas = [float(prior.allowed.float().mean()) for prior in spread.priors]
     assert sum(areas[15:]) == pytest.approx(sum(areas[:15]), rel=0.1)
 
@@ -120,7 +122,7 @@ def test_no_image_gets_less_than_the_smallest_or_more_than_the_largest():
     grown = (0, 1, -1, 0, 0, 1, 0, 0)
     given = [(x0 - g, y0, x1, y1) for g, (x0, y0, x1, y1) in zip(grown, boxes, strict=False)]
     priors = [drawn(box) for box in given] + [None] * 4
-    spread = spread_priors(Colours(), [(images, priors)])
+    spread = spread_priors(Colours(), images, priors)
     areas = [int(prior.allowed.sum()) for prior in spread.priors]
     assert (min(areas[:8]), max(areas[:8])) == (90, 110)
     assert 110 >= areas[10] > 105 > 95 > areas[11] >= 88  # thresholds are shared by a few neighbours
@@ -130,7 +132,7 @@ def test_one_careless_annotator_among_careful_ones_is_overruled():
     images, boxes = scenes(20)
     priors = [drawn(box) for box in boxes]
     priors[3] = Prior.from_boxes([[0, 0, 4, SIDE]], SIDE, SIDE) if boxes[3][0] > 6 else drawn(boxes[3], 0, 9)
-    spread = spread_priors(Colours(), [(images, priors)])
+    spread = spread_priors(Colours(), images, priors)
     assert [index for index, new in enumerate(spread.learned) if new] == [3]
     assert overlap(spread.priors[3], drawn(boxes[3])) > 0.9
 
@@ -138,19 +140,19 @@ def test_one_careless_annotator_among_careful_ones_is_overruled():
 @pytest.mark.parametrize(("trusted", "learned"), [(0.0, 0), (1.1, 20)])
 def test_trust_goes_from_all_to_none(trusted, learned):
     images, boxes = scenes(20)
-    spread = spread_priors(Colours(), [(images, [drawn(box, 5) for box in boxes])], trusted=trusted)
+    spread = spread_priors(Colours(), images, [drawn(box, 5) for box in boxes], trusted=trusted)
     assert sum(spread.learned) == learned
 
 
 def test_nothing_to_learn_from():
     images, boxes = scenes(3)
     for priors in ([None] * 3, [drawn(boxes[0]), None, None]):
-        spread = spread_priors(Colours(), [(images, priors)])
+        spread = spread_priors(Colours(), images, priors)
         assert all(one is other for one, other in zip(spread.priors, priors, strict=True))
         assert not any(spread.learned)
-    assert spread_priors(Colours(), [(images, [None] * 3)]).summary()["agreement"] is None
+    assert spread_priors(Colours(), images, [None] * 3).summary()["agreement"] is None
     with pytest.raises(ValueError, match="no images"):
-        spread_priors(Colours(), [])
+        spread_priors(Colours(), images, [])
 
 
 def stamped(count, size=4):
@@ -168,7 +170,7 @@ def test_where_not_is_found_in_all_other_images():
     """From a few priors that say nothing of where evidence may lie."""
     images, _, stamps = stamped(20)
     priors = [Prior.from_mask(stamp, forbidden=True) if index < 4 else None for index, stamp in enumerate(stamps)]
-    spread = spread_priors(Colours(), [(images, priors)])
+    spread = spread_priors(Colours(), images, priors)
     assert spread.learned == [False] * 4 + [True] * 16
     assert all(prior.allowed is None for prior in spread.priors)
     found = [prior.forbidden for prior in spread.priors]
@@ -183,7 +185,7 @@ def test_what_a_person_forbade_stays_forbidden():
     priors[3] = Prior.from_boxes([[0, 0, 4, SIDE]], SIDE, SIDE) if boxes[3][0] > 6 else drawn(boxes[3], 0, 9)
     priors[3] = Prior(priors[3].allowed & ~half[3], forbidden=half[3])
     priors[4] = Prior(forbidden=half[4])
-    spread = spread_priors(Colours(), [(images, priors)])
+    spread = spread_priors(Colours(), images, priors)
     assert [index for index, new in enumerate(spread.learned) if new] == [3, 4]
     for index in (3, 4):
         assert (spread.priors[index].forbidden == half[index]).all()
@@ -203,7 +205,7 @@ def test_where_not_teaches_beside_where():
         images[index] = blind[index]  # who marked objects never saw a stamp
     taken = []
     for given in (priors, [*priors[:4], *warned, *priors[8:]]):
-        new = spread_priors(Colours(), [(images, given)]).priors
+        new = spread_priors(Colours(), images, given).priors
         taken.append(np.mean([float(new[i].evidence_allowed()[stamps[i]].float().mean()) for i in range(8, 20)]))
     assert taken[0] > 0.9
     assert taken[1] < 0.1
@@ -217,7 +219,7 @@ def test_ignored_pixels_teach_nothing():
             part = drawn((x0, y0, x1, y0 + 4))
             rest = Prior.from_boxes([[x0, y0 + 4, x1, y1]], SIDE, SIDE).allowed
             priors.append(part.with_ignore(rest) if ignored else part)
-        spread = spread_priors(Colours(), [(images, priors + [None] * 12)])
+        spread = spread_priors(Colours(), images, priors + [None] * 12)
         assert (spread.agreement[:8].min() > 0.99) == ignored
 
 
@@ -226,24 +228,68 @@ def test_what_would_allow_nothing_or_everything_is_none():
     images[5] = torch.tensor([0.0, 0.25, 0.25])[:, None, None]
     images[4] = torch.tensor([1.0, 0.25, 0.25])[:, None, None]
     priors = [drawn(box) for box in boxes[:4]] + [None, None]
-    assert spread_priors(Colours(), [(images, priors)]).priors[4:] == [None, None]
+    assert spread_priors(Colours(), images, priors).priors[4:] == [None, None]
 
 
 def test_batches_and_company_do_not_matter():
     images, boxes = scenes(12)
     priors = [drawn(box, 2) if index % 2 else None for index, box in enumerate(boxes)]
-    whole = spread_priors(Colours(), [(images, priors)])
-    parts = spread_priors(Colours(), [(images[i : i + 5], priors[i : i + 5]) for i in range(0, 12, 5)])
+    whole = spread_priors(Colours(), images, priors)
+    parts = spread_priors(Colours(), images, priors, batch_size=5)
     assert whole.learned == parts.learned
     for one, other in zip(whole.priors, parts.priors, strict=True):
         assert (one.allowed == other.allowed).all()
+
+
+class Asked:
+    """Notes which images were asked for."""
+
+    def __init__(self, images):
+        self.images, self.seen = images, []
+
+    def __getitem__(self, indices):
+        self.seen += indices
+        return self.images[indices]
+
+
+@pytest.mark.parametrize("most", [16, 4096])
+def test_of_many_images_only_some_are_kept_and_each_is_asked_for_once(monkeypatch, most):
+    images, boxes = scenes(60)
+    priors = [drawn(box) if index % 2 else None for index, box in enumerate(boxes)]
+    priors[7] = Prior.from_boxes([[0, 0, 4, SIDE]], SIDE, SIDE) if boxes[7][0] > 6 else drawn(boxes[7], 0, 9)
+    monkeypatch.setattr(spreading, "_KEPT", most)
+    kept, fits = [], spreading._fit
+    monkeypatch.setattr(
+        spreading, "_fit", lambda features, *more: (kept.append(len(features)), fits(features, *more))[1]
+    )
+    asked, counted = Asked(images), []
+    spread = spread_priors(Colours(), asked, priors, batch_size=7, on_images=counted.append)
+    assert sorted(asked.seen) == [*range(60)]
+    assert sum(counted) == 60
+    assert kept[0] <= most
+    assert [index for index in range(1, 60, 2) if spread.learned[index]] == [7]
+    assert spread.agreement.isnan().tolist() == [True, False] * 30
+    assert np.mean([overlap(p, drawn(box)) for p, box in zip(spread.priors, boxes, strict=True)]) > 0.9
+
+
+def test_what_is_kept_of_many(monkeypatch):
+    """Enough of either kind to learn from, also where one is rare."""
+    where, where_not = drawn((1, 1, 5, 5)), Prior.from_boxes([[0, 0, 2, 2]], SIDE, SIDE, forbidden=True)
+    lesson = _Lesson([where_not] * 100 + [where, where] + [None] * 500)
+    taught, kept = lesson.taught(40), lesson.kept(40)
+    assert {100, 101} <= set(taught)
+    assert 5 <= len(taught) <= 12
+    assert set(taught) <= set(kept)
+    assert len(kept) <= 40
+    assert lesson.taught(602) == [*range(102)]
+    assert lesson.kept(602) == [*range(602)]
 
 
 def test_arguments_and_model_stay_as_they_were():
     images, boxes = scenes(6)
     model = RecordingModel(Colours()).train()
     before, priors = images.clone(), [drawn(boxes[0]), drawn(boxes[1]), *[None] * 4]
-    spread_priors(model, [(images, priors)])
+    spread_priors(model, images, priors)
     assert (images == before).all()
     assert priors[2:] == [None] * 4
     assert model.training

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from wherenot.priors import Prior
-from wherenot.spreading import Spread
+from wherenot.spreading import Images, Spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +95,18 @@ class Preparing(Method, Protocol):
     """A method that prepares training, too: it chooses the priors beforehand and the images at every step."""
 
     def spread(
-        self, model: nn.Module, batches: Iterable[tuple[Float[Tensor, "_ C H W"], Sequence[Prior | None]]]
+        self,
+        model: nn.Module,
+        images: Images,
+        priors: Sequence[Prior | None],
+        *,
+        batch_size: int,
+        on_images: Callable[[int], None] | None = None,
     ) -> Spread:
-        """Return the priors of the whole training split, in its order; called once, before the first step."""
+        """Return the priors of the whole training split, in its order; called once, before the first step.
+
+        `on_images` is called with the number of images after each batch.
+        """
         ...
 
     def augment(

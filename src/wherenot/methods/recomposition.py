@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from wherenot.masking import show_pixels
 from wherenot.methods.augmentation import derangement
 from wherenot.methods.base import Batch, Terms
 from wherenot.priors import Prior, allowed_pixels
-from wherenot.spreading import Spread, spread_priors
+from wherenot.spreading import Images, Spread, spread_priors
 
 _DONORS = 3
 
@@ -64,10 +64,16 @@ class Recomposition:
             raise ValueError(f"Recomposition: share must lie in [0, 1], got {self.share}.")
 
     def spread(
-        self, model: nn.Module, batches: Iterable[tuple[Float[Tensor, "_ C H W"], Sequence[Prior | None]]]
+        self,
+        model: nn.Module,
+        images: Images,
+        priors: Sequence[Prior | None],
+        *,
+        batch_size: int,
+        on_images: Callable[[int], None] | None = None,
     ) -> Spread:
         """Draw the priors to train with; called once, before the first step, with the whole training split."""
-        return spread_priors(model, batches, trusted=self.trusted)
+        return spread_priors(model, images, priors, trusted=self.trusted, batch_size=batch_size, on_images=on_images)
 
     def augment(
         self, images: Float[Tensor, "B C H W"], priors: Sequence[Prior | None], step: int

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -61,8 +61,8 @@ def spreading_source(
             features with places.
     """
     samples = [sample for split in splits or dataset.splits for sample in dataset.split(split).samples]
-    given = [prior_by_person(sample) for sample in samples]
-    learned_from = sum(prior is not None for prior in given)
+    given = [_by_person(sample) for sample in samples]
+    learned_from = sum(prior is not None and prior.allowed is not None for prior in given)
     if learned_from < _FEWEST:
         raise ValueError(
             f"data prior: --from spreading learns from priors by people, and {dataset.name} has {learned_from} in the "
@@ -71,8 +71,9 @@ def spreading_source(
         )
     classifier = load_classifier(name).to(device)
     preprocess = classifier.preprocess.whole()
-    batches = _batches(samples, given, preprocess, device, batch_size)
-    spread = spread_priors(classifier, batches, trusted=0.0, on_batch=on_images)
+    whole = [prior and preprocess.prior(prior) for prior in given]
+    read = _Inputs(samples, preprocess)
+    spread = spread_priors(classifier, read, whole, trusted=0.0, batch_size=batch_size, on_images=on_images)
     drawn = {
         (sample.split, sample.id): prior
         for sample, prior, learned in zip(samples, spread.priors, spread.learned, strict=True)
@@ -88,19 +89,26 @@ def spreading_source(
 
 def prior_by_person(sample: Sample) -> Prior | None:
     """The prior of a sample, if it says where evidence may lie and a person drew or accepted it."""
-    if sample.origin is not None and not sample.origin.accepted:
-        return None
-    prior = sample.read_prior()
+    prior = _by_person(sample)
     return prior if prior is not None and prior.allowed is not None else None
 
 
-def _batches(
-    samples: Sequence[Sample], given: Sequence[Prior | None], preprocess: Preprocess, device: str, size: int
-) -> Iterator[tuple[Float[Tensor, "_ 3 H W"], list[Prior | None]]]:
-    for start in range(0, len(samples), size):
-        images = [preprocess(sample.read_image()) for sample in samples[start : start + size]]
-        priors = [prior and preprocess.prior(prior) for prior in given[start : start + size]]
-        yield torch.stack(images).to(device), priors
+def _by_person(sample: Sample) -> Prior | None:
+    """What a person said of a sample: that evidence may not lie somewhere is never a machine's word."""
+    prior = sample.read_prior()
+    if prior is None or sample.origin is None or sample.origin.accepted:
+        return prior
+    return None if prior.forbidden is None else replace(prior, allowed=None)
+
+
+class _Inputs:
+    """What a network sees of samples."""
+
+    def __init__(self, samples: Sequence[Sample], preprocess: Preprocess) -> None:
+        self._samples, self._preprocess = samples, preprocess
+
+    def __getitem__(self, indices: list[int]) -> Float[Tensor, "_ 3 H W"]:
+        return torch.stack([self._preprocess(self._samples[index].read_image()) for index in indices])
 
 
 def _proposal(task: Task, drawn: dict[tuple[str, str], Prior]) -> Proposal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -29,6 +30,25 @@ class TrainingProgress(TrainerCallback):
     def __exit__(self, *_: object) -> None:
         """Stop the bar; a second time does nothing."""
         self._bar.stop()
+
+    def priors(self, images: int) -> Callable[[int], None]:
+        """Show how many of the images were looked at to draw priors for them; ends when all were.
+
+        Args:
+            images: How many there are.
+
+        Returns:
+            To be called with how many more were.
+        """
+        task = self._bar.add_task("draw priors", total=images, note="images")
+        self._bar.start()
+
+        def advance(more: int) -> None:
+            self._bar.advance(task, more)
+            if self._bar.tasks[self._bar.task_ids.index(task)].finished:
+                self._bar.remove_task(task)
+
+        return advance
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Any
+from typing import Any, overload
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,28 @@ from wherenot.types import Partition
 _KEPT_BYTES = 256 * 2**20
 
 
+class OwnPriors(Sequence["Prior | None"]):
+    """The priors that samples have, on the model's input, read when they are asked for."""
+
+    def __init__(self, dataset: Dataset, preprocess: Preprocess) -> None:
+        self._samples = dataset.samples
+        self._preprocess = preprocess
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @overload
+    def __getitem__(self, index: int) -> Prior | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Prior | None]: ...
+    def __getitem__(self, index: int | slice) -> Prior | list[Prior | None] | None:
+        """Return a prior; None where the sample has none, or the crop leaves nothing of it."""
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        prior = self._samples[index].read_prior()
+        return prior and self._preprocess.prior(prior)
+
+
 class ImageSet(TorchDataset[dict[str, Any]]):
     """Samples as a trainer wants them: model input, label, prior and, with a partition, the regions of the image.
 
@@ -43,6 +65,7 @@ class ImageSet(TorchDataset[dict[str, Any]]):
         self._preprocess = preprocess
         self._partition = partition
         self._kept: dict[int, dict[str, Any]] = {}
+        self.own_priors = OwnPriors(dataset, preprocess)
         self._drawn: Sequence[Prior | None] | None = None
         self._keeps = len(dataset.samples) * preprocess.height * preprocess.width * 12 <= _KEPT_BYTES
 
@@ -56,30 +79,33 @@ class ImageSet(TorchDataset[dict[str, Any]]):
         self._drawn = priors
         self._kept = {index: {**item, "priors": priors[index]} for index, item in self._kept.items()}
 
-    def batches(self, size: int) -> Iterator[tuple[Float[Tensor, "_ C H W"], list[Prior | None]]]:
-        """All images with their priors, in order."""
-        for start in range(0, len(self), size):
-            items = [self[index] for index in range(start, min(start + size, len(self)))]
-            yield torch.stack([item["pixel_values"] for item in items]), [item["priors"] for item in items]
-
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Read one sample; a prior that the crop leaves nothing of becomes None."""
+        """Read one sample, with its own prior or the one to use instead."""
         if index in self._kept:
             return self._kept[index]
         sample = self._samples[index]
-        prior = sample.read_prior()
         pixel_values = self._preprocess(sample.read_image())
         item = {
             "ids": sample.id,
             "pixel_values": pixel_values,
             "labels": sample.label,
-            "priors": self._drawn[index] if self._drawn is not None else prior and self._preprocess.prior(prior),
+            "priors": (self.own_priors if self._drawn is None else self._drawn)[index],
         }
         if self._partition is not None and item["priors"] is not None:
             item["regions"] = label_maps(pixel_values[None], self._partition, self._preprocess.normalization)[0].short()
         if self._keeps:
             self._kept[index] = item
         return item
+
+
+class ModelInputs:
+    """What a model sees of the samples of a set, several at a time."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self._images = images
+
+    def __getitem__(self, indices: list[int]) -> Float[Tensor, "_ C H W"]:
+        return torch.stack([self._images[index]["pixel_values"] for index in indices])
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:

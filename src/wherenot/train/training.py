@@ -34,7 +34,7 @@ from wherenot.train.progress import TrainingProgress
 from wherenot.train.recipe import build_method, training_data
 from wherenot.train.sharding import whole_weights
 from wherenot.train.signs import run_warnings
-from wherenot.train.trainer import ClassificationTrainer, ImageSet, TaskModel, collate
+from wherenot.train.trainer import ClassificationTrainer, ImageSet, ModelInputs, TaskModel, collate
 
 
 def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, quiet: bool = False) -> Path:
@@ -180,7 +180,14 @@ def _trainer(
         partition = CachedPartition(partition, default_cache() / "regions")
     train_set = ImageSet(dataset.split("train"), preprocess, partition)
     if isinstance(method, Preparing):
-        spread = method.spread(model.classifier, train_set.batches(plan.batch_size))
+        spread = method.spread(
+            model.classifier.to(state.device),
+            ModelInputs(train_set),
+            train_set.own_priors,
+            batch_size=plan.batch_size,
+            on_images=progress.priors(len(train_set)),
+        )
+        model.classifier.to("cpu")  # the trainer puts it where it, or its part of it, belongs
         train_set.use_priors(spread.priors)
         if state.is_main_process:
             folder.amend(priors=spread.summary())
