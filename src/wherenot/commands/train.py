@@ -31,8 +31,22 @@ def run_train(command: cli.Train) -> None:
     warnings = read_warnings(out)
     warn(config.title, warnings)
     say_unknown_marks(out, command.feedback)
+    priors = json.loads((out / "run.json").read_text()).get("priors")
+    if priors is not None:
+        console.print(told_priors(priors, out / "priors"), soft_wrap=True)
     console.print(f"model: {out / 'model'}", soft_wrap=True)
-    _say_trained(out, warnings=warnings, unknown_marks=unknown_marks(out, command.feedback))
+    _say_trained(out, warnings=warnings, unknown_marks=unknown_marks(out, command.feedback), priors=priors)
+
+
+def told_priors(counts: Mapping[str, Any], drawn: Path) -> str:
+    """Where the priors that a method trained with came from, in a line.
+
+    Example:
+        >>> told_priors({"given": 8, "kept": 7, "replaced": 1, "added": 0}, Path("runs/photos-0/priors"))
+        'priors: 8 given, 1 of them replaced, 0 added; look at some: wherenot data preview runs/photos-0/priors'
+    """
+    line = f"priors: {counts['given']} given, {counts['replaced']} of them replaced, {counts['added']} added"
+    return f"{line}; look at some: wherenot data preview {drawn}" if counts["replaced"] + counts["added"] else line
 
 
 def run_train_agent(command: cli.TrainAgent) -> None:

@@ -240,8 +240,8 @@ def _recomposed_not_learned(history: History) -> RunWarning | None:
         kind="recomposed_not_learned",
         seen=f"Recomposed images are not learned: in steps {_span(quarters[-1])} {_percent(recomposed)} of them were "
         f"right, of the plain ones {_percent(plain)}; guessing gets {_percent(history.chance)}.",
-        advice="The priors probably do not show what the label names: look at some (wherenot audit). If they do, lower "
-        "method.share: the class may need its surroundings.",
+        advice="The priors probably do not show what the label names: look at some that were drawn (wherenot data "
+        "preview, of priors/ in the run folder). If they do, lower method.share: the class may need its surroundings.",
     )
 
 
@@ -255,8 +255,8 @@ def _priors_disagree(history: History) -> RunWarning | None:
         kind="priors_disagree",
         seen="The priors have little in common: what the others allow ranks the places of an image as its own prior "
         f"does with a median of {agreement} (1 is agreement, 0.5 a coin); {replaced} of {given} were drawn anew.",
-        advice="Look at some priors (wherenot audit): are they where they should be? If they are, the network may not "
-        "see what they mark: start from a pretrained one, or keep them all with method.trusted 0.",
+        advice="Look at some priors (wherenot data preview): are they where they should be? If they are, the network "
+        "may not see what they mark: start from a pretrained one, or keep them all with method.trusted 0.",
     )
 
 

@@ -27,6 +27,7 @@ from wherenot.rejected import write_rejected
 from wherenot.run import RunFolder
 from wherenot.train.checkpoints import last_whole_checkpoint, writing
 from wherenot.train.config import TrainConfig, config_dict
+from wherenot.train.drawn import PRIORS, write_drawn
 from wherenot.train.guards import NOT_FINITE, MaxDrop
 from wherenot.train.history import Epoch, History, guard_counts, read_steps
 from wherenot.train.layout import channels_last
@@ -42,9 +43,10 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
 
     Writes ``run.json``, ``steps.jsonl`` (losses and diagnostics as they come), ``metrics.json`` (validation accuracy,
     loss and confidence of every epoch, of the last and of the best, what guards did, and what looks wrong,
-    `run_warnings`) and ``model/``. Interrupted anywhere and called again with the same configuration it goes on from
-    the last whole epoch; on a CPU, in fp32, the model is the same to the last bit. Started by ``accelerate launch`` it
-    trains on several devices, plainly or sharded by FSDP2; the first process writes.
+    `run_warnings`) and ``model/``; where the method draws priors, before it trains, ``priors/``, some of these to look
+    at (`train.drawn`). Interrupted anywhere and called again with the same configuration it goes on from the last whole
+    epoch; on a CPU, in fp32, the model is the same to the last bit. Started by ``accelerate launch`` it trains on
+    several devices, plainly or sharded by FSDP2; the first process writes.
 
     Args:
         config: What to train.
@@ -191,6 +193,8 @@ def _trainer(
         train_set.use_priors(spread.priors)
         if state.is_main_process:
             folder.amend(priors=spread.summary())
+            drawn = folder.path / PRIORS
+            write_drawn(drawn, dataset.split("train"), preprocess, spread, model=config.model, seed=config.seed)
     steps = plan.epochs * -(-len(train_set) // (plan.batch_size * state.num_processes))
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
