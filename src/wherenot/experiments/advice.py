@@ -160,7 +160,10 @@ def obstacles(facts: Facts, priors_frac: float) -> list[str]:
     """
     found = []
     if priors_frac == 0:
-        found.append("no image has a prior: there is nothing to align with")
+        found.append(
+            "no image has a prior: there is nothing to align with; mark in the report what the model should never rely "
+            "on, in ten training images, and train on the marks (docs/report.md)"
+        )
     if facts.pointing is not None and facts.pointing >= ON_PRIOR_FRAC and facts.context is None:
         found.append(
             f"the strongest evidence already lies on the prior in {facts.pointing:.0%} of the images: there is little "
