@@ -5,7 +5,8 @@
     python benchmarks/decoy_priors.py runs/decoy_priors --keep       # keep what was measured in benchmarks/measured
 
 Conditions: every prior shifted by 7 of 28 pixels; exact priors for a tenth or a fiftieth of the images of training and
-validation, drawn by the seed. Cost: processor seconds of training against those of fine-tuning, of the same seed.
+validation, drawn by the seed; for a fiftieth, nothing but a mark on the square, where evidence may not lie. Cost:
+processor seconds of training against those of fine-tuning, of the same seed.
 """
 
 import argparse
@@ -13,8 +14,10 @@ import os
 import random
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from cutouts import interval
 from decoy import COLUMNS, EVIDENCE_IMAGES, metrics_of
@@ -24,9 +27,10 @@ from wherenot.audit import audit
 from wherenot.data import load_dataset
 from wherenot.experiments.decoy import AUDIT, METHODS, decoy_config
 from wherenot.models import load_classifier
+from wherenot.priors import Prior
 from wherenot.train.training import train
 
-SHARES = {"shifted": 1.0, "tenth": 0.1, "fiftieth": 0.02}
+SHARES = {"shifted": 1.0, "tenth": 0.1, "fiftieth": 0.02, "marks": 0.02}
 SEEDS = range(5)
 VALUES = {  # as docs/log.md has them
     "wherenot": 0.5, "background_swap": 0.3, "box_guided": 3.0, "counterfactual": 3.0, "random_regions": 2.0,
@@ -44,17 +48,25 @@ def decoys(condition, seed):
     for split in ("train", "validation"):
         ids = [sample.id for sample in dataset.split(split).samples]
         kept |= set(random.Random(seed).sample(ids, round(SHARES.get(condition, 1.0) * len(ids))))
-    return replace(
-        dataset,
-        samples=tuple(
-            sample if sample.id in kept or sample.split.startswith("test") else replace(sample, read_prior=no_prior)
-            for sample in dataset.samples
-        ),
-    )
+    return replace(dataset, samples=tuple(annotated(sample, kept, condition) for sample in dataset.samples))
+
+
+def annotated(sample, kept, condition):
+    if sample.split.startswith("test"):
+        return sample
+    if sample.id not in kept:
+        return replace(sample, read_prior=no_prior)
+    return replace(sample, read_prior=partial(square, sample.read_image)) if condition == "marks" else sample
 
 
 def no_prior():
     return None
+
+
+def square(read_image):
+    """Evidence may not lie where there is colour."""
+    pixels = torch.from_numpy(np.array(read_image()))
+    return Prior.from_mask((pixels != pixels[..., :1]).any(-1), forbidden=True)
 
 
 def measure(folder, condition, method, seed):
