@@ -46,7 +46,9 @@ def spread(_, model, images, priors, **options):
 
 
 def as_given(_, model, images, priors, **options):  # noqa: ARG001
-    return Spread(priors, [False] * len(priors), torch.full((len(priors),), float("nan")))
+    return Spread(
+        priors, [prior is not None for prior in priors], [False] * len(priors), torch.full((len(priors),), float("nan"))
+    )
 
 
 def place(setting, condition, method, seed, *, turned):

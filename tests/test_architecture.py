@@ -23,7 +23,7 @@ LAYERS = [
     {"objective", "masking", "priors", "run", "rejected", "progress", "microbatch", "dropping", "record_table"},
     {"regions", "scoring", "four_terms", "token_score", "search", "losses", "metrics"},
     {"evidence", "generation_evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids"},
-    {"explain", "drawn_priors", "doctor"},
+    {"explain", "drawn_priors", "lessons", "doctor"},
     {"spreading"},
     {"methods"},
     {"models", "data", "summary", "summary_agents", "gui", "records", "ranks"},

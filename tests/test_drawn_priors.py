@@ -48,10 +48,11 @@ def test_a_drawing_that_leaves_or_adds_nothing_is_not_taken(inside, forbids):
 
 @pytest.mark.parametrize("inside", [torch.zeros(3, 4, dtype=torch.bool), torch.ones(3, 4, dtype=torch.bool)])
 @pytest.mark.parametrize("forbids", [False, True])
-def test_nothing_and_everything_say_nothing(inside, forbids):
-    priors = DrawnPriors([None], forbids=forbids)
-    assert priors.draw(0, inside)
-    assert priors[0] is None
+@pytest.mark.parametrize("given", [None, Prior(allowed=TOP)])
+def test_nothing_and_everything_say_nothing(inside, forbids, given):
+    priors = DrawnPriors([given], forbids=forbids)
+    assert not priors.draw(0, inside)
+    assert priors[0] is given
 
 
 def test_it_is_a_sequence():

@@ -10,9 +10,10 @@ from toys import RecordingModel
 from vits import family
 from wherenot import spreading
 from wherenot.feature_grids import FeatureGrid
+from wherenot.lessons import Lesson
 from wherenot.priors import Prior
 from wherenot.ridge import Ridge
-from wherenot.spreading import _auc, _best_radius, _Lesson, spread_priors
+from wherenot.spreading import _auc, _best_radius, spread_priors
 
 SIDE = 24
 
@@ -52,7 +53,7 @@ def drawn(box, dx=0, dy=0):
 
 
 def areas(priors):
-    lesson = _Lesson(priors)
+    lesson = Lesson(priors)
     return torch.stack([lesson.areas(index) for index in range(len(priors))])
 
 
@@ -190,7 +191,7 @@ def test_what_a_person_forbade_stays_forbidden():
     for index in (3, 4):
         assert (spread.priors[index].forbidden == half[index]).all()
         assert overlap(spread.priors[index], drawn(boxes[index])) > 0.9
-    assert spread.summary() | {"agreement": 0} == {"given": 19, "kept": 18, "replaced": 1, "added": 1, "agreement": 0}
+    assert spread.summary() | {"agreement": 0} == {"given": 20, "kept": 18, "replaced": 1, "added": 1, "agreement": 0}
 
 
 def test_where_not_teaches_beside_where():
@@ -257,14 +258,15 @@ def test_of_many_images_only_some_are_kept_and_each_is_asked_for_once(monkeypatc
     images, boxes = scenes(60)
     priors = [drawn(box) if index % 2 else None for index, box in enumerate(boxes)]
     priors[7] = Prior.from_boxes([[0, 0, 4, SIDE]], SIDE, SIDE) if boxes[7][0] > 6 else drawn(boxes[7], 0, 9)
-    monkeypatch.setattr(spreading, "_KEPT", most)
+    monkeypatch.setattr(spreading, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(spreading, "_FEWEST_KEPT", most)
     kept, fits = [], spreading._fit
     monkeypatch.setattr(
         spreading, "_fit", lambda features, *more: (kept.append(len(features)), fits(features, *more))[1]
     )
     asked, counted = Asked(images), []
     spread = spread_priors(Colours(), asked, priors, batch_size=7, on_images=counted.append)
-    assert sorted(asked.seen) == [*range(60)]
+    assert sorted(asked.seen) == [0, *range(60)]
     assert sum(counted) == 60
     assert kept[0] <= most
     assert [index for index in range(1, 60, 2) if spread.learned[index]] == [7]
@@ -275,14 +277,36 @@ def test_of_many_images_only_some_are_kept_and_each_is_asked_for_once(monkeypatc
 def test_what_is_kept_of_many(monkeypatch):
     """Enough of either kind to learn from, also where one is rare."""
     where, where_not = drawn((1, 1, 5, 5)), Prior.from_boxes([[0, 0, 2, 2]], SIDE, SIDE, forbidden=True)
-    lesson = _Lesson([where_not] * 100 + [where, where] + [None] * 500)
-    taught, kept = lesson.taught(40), lesson.kept(40)
-    assert {100, 101} <= set(taught)
-    assert 5 <= len(taught) <= 12
-    assert set(taught) <= set(kept)
-    assert len(kept) <= 40
-    assert lesson.taught(602) == [*range(102)]
-    assert lesson.kept(602) == [*range(602)]
+    lesson = Lesson([where_not] * 100 + [where, where] + [None] * 500)
+    taught, sampled = lesson.taught(40), lesson.sampled(40)
+    assert set(taught[:2]) == {100, 101}
+    assert len(taught) == len(set(taught)) == 12
+    assert set(taught[2:]) < set(range(100))
+    assert len(sampled) == len(set(sampled)) == 20
+    assert sum(index >= 102 for index in sampled) > 10
+    assert sorted(lesson.taught(602)) == [*range(102)]
+    assert sorted(lesson.sampled(602)) == [*range(602)]
+
+
+def test_the_order_of_images_does_not_decide_who_teaches_whom():
+    """Four classes that take turns are in every one of the four folds, and in whatever is chosen of many."""
+    lesson = Lesson([drawn((1, 1, 5, 5))] * 400)
+    taught = lesson.taught(400)
+    for fold in range(4):
+        assert min(torch.bincount(torch.tensor(taught[fold::4]) % 4)) > 10
+    assert min(torch.bincount(torch.tensor(lesson.taught(160)) % 10)) > 0
+
+
+def test_the_two_that_say_where_are_judged_by_each_other():
+    """Wherever they stand among those who say where not."""
+    images, boxes, stamps = stamped(12)
+    for one, two in ((0, 4), (0, 1), (3, 11)):
+        priors = [Prior.from_mask(stamp, forbidden=True) for stamp in stamps]
+        priors[one], priors[two] = drawn(boxes[one]), drawn(boxes[two])
+        spread = spread_priors(Colours(), images, priors)
+        assert spread.agreement[[one, two]].min() > 0.9
+        assert not spread.learned[one]
+        assert not spread.learned[two]
 
 
 def test_arguments_and_model_stay_as_they_were():
@@ -313,7 +337,7 @@ def test_ridge_is_the_weighted_least_squares_written_out():
         both = np.concatenate([x, x])
         gram = (both * weight[:, None]).T @ both + np.diag([0.1, 0.1, 0.1, 1e-9])
         expected = rows @ np.linalg.solve(gram, (both * weight[:, None]).T @ target)
-        found = Ridge(features, cells, 1 - cells, folds=3, ridge=0.1).fit(without)(features)
+        found = Ridge(features, [*range(6)], cells, 1 - cells, folds=3, ridge=0.1).fit(without)(features)
         assert torch.allclose(found, torch.from_numpy(expected).float(), atol=1e-4)
 
 

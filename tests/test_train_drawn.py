@@ -3,14 +3,18 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from wherenot.data import Dataset, decoy, read_folder
+from wherenot.methods import Recomposition
 from wherenot.models import Preprocess
 from wherenot.priors import Prior
+from wherenot.run import RunFolder
 from wherenot.spreading import Spread
 from wherenot.train.config import MethodConfig, OptimizationConfig, TrainConfig
 from wherenot.train.drawn import write_drawn
+from wherenot.train.progress import TrainingProgress
 from wherenot.train.training import train
 
 PLAN = OptimizationConfig(epochs=1, batch_size=16)
@@ -56,7 +60,7 @@ def test_ids_need_not_be_file_names(tmp_path):
     ids = ("../up.png", "c:/x?.jpg", "deep/er/a.png", "a.png")
     samples = tuple(replace(first, id=id) for id in ids)
     inside = torch.eye(12) > 0
-    spread = Spread([Prior(inside)] * 4, [True] * 4, torch.tensor([0.5, torch.nan, 0.2, torch.nan]))
+    spread = Spread([Prior(inside)] * 4, [True] * 4, [True] * 4, torch.tensor([0.5, torch.nan, 0.2, torch.nan]))
     (tmp_path / "priors.part/train").mkdir(parents=True)
     data = Dataset("d", tuple("0123456789"), samples)
     write_drawn(tmp_path / "priors", data, Preprocess(height=12, width=12), spread, model="m", seed=0)
@@ -67,3 +71,29 @@ def test_ids_need_not_be_file_names(tmp_path):
     assert all(sample.read_image().size == (12, 12) for sample in shown)
     assert all(torch.equal(sample.read_prior().allowed, inside) for sample in shown)
     assert [path.name for path in tmp_path.iterdir()] == ["priors"]
+
+
+def test_an_interruption_while_it_draws_takes_the_bar_off(tmp_path, monkeypatch):
+    bars = []
+
+    def interrupted(self, model, images, priors, *, batch_size, on_images):
+        on_images(batch_size)
+        raise KeyboardInterrupt
+
+    original = TrainingProgress.priors
+    monkeypatch.setattr(TrainingProgress, "priors", lambda self, n: bars.append(self._bar) or original(self, n))
+    monkeypatch.setattr(Recomposition, "spread", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(name="wherenot"), tmp_path / "run", dataset=decoy(0, num_train=32, num_validation=10, num_test=10))
+    [bar] = bars
+    assert [task.description for task in bar.tasks] == ["train wherenot", "draw priors"]
+    assert not bar.live.is_started
+
+
+def test_the_bar_of_drawing_is_there_only_while_it_draws(tmp_path):
+    progress = TrainingProgress(RunFolder(tmp_path), "digits", quiet=True)
+    advance = progress.priors(3)
+    assert len(progress._bar.tasks) == 1
+    for more, left in ((1, 2), (1, 2), (1, 1)):
+        advance(more)
+        assert len(progress._bar.tasks) == left

@@ -18,7 +18,7 @@ from wherenot import Prior
 from wherenot.methods import Batch
 from wherenot.methods.rrr import RRR
 from wherenot.models import load_classifier
-from wherenot.train.sharding import check_sharding, unsharded, whole_weights
+from wherenot.train.sharding import check_sharding, check_whole, unsharded, whole_weights
 from wherenot.train.trainer import LogitsOf, collate
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.*")]
@@ -227,6 +227,17 @@ def test_what_cannot_be_gathered_is_refused(kind, is_fsdp2, message):
         check_sharding(SimpleNamespace(distributed_type=kind, is_fsdp2=is_fsdp2))
     for fine in (DistributedType.FSDP, DistributedType.MULTI_GPU, DistributedType.NO):
         check_sharding(SimpleNamespace(distributed_type=fine, is_fsdp2=fine == DistributedType.FSDP))
+
+
+def test_a_model_that_only_the_first_process_has_is_not_asked(monkeypatch):
+    """`accelerate launch` turns this on where its configuration says nothing."""
+    monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "true")
+    with pytest.raises(ValueError, match="fsdp_cpu_ram_efficient_loading: false"):
+        check_whole(SimpleNamespace(distributed_type=DistributedType.FSDP, num_processes=2))
+    check_whole(SimpleNamespace(distributed_type=DistributedType.FSDP, num_processes=1))
+    check_whole(SimpleNamespace(distributed_type=DistributedType.MULTI_GPU, num_processes=2))
+    monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "false")
+    check_whole(SimpleNamespace(distributed_type=DistributedType.FSDP, num_processes=2))
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ class DrawnPriors(Sequence["Prior | None"]):
     @overload
     def __getitem__(self, index: slice) -> list[Prior | None]: ...
     def __getitem__(self, index: int | slice) -> Prior | list[Prior | None] | None:
-        """Return the prior of an image; None if nobody gave one, or a drawing would allow nothing or everything."""
+        """Return the prior of an image; None if nobody gave one and none was drawn."""
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
         index = range(len(self))[index]  # an IndexError beyond the end, and as usual from behind
@@ -63,21 +63,22 @@ class DrawnPriors(Sequence["Prior | None"]):
             inside: On the pixels of the given priors.
 
         Returns:
-            False if the given prior stays as it is: with a drawing it would leave evidence nowhere to lie.
+            False if what was given stays as it is: the drawing allows nothing, or everything, or nothing that a person
+            did not forbid.
         """
         given = self._given[index]
-        if given is not None and self._joined(given, inside) is given:
+        if self._joined(given, inside) is given:
             return False
         self._drawings[index] = np.packbits(inside.cpu().numpy()).tobytes(), inside.shape
         return True
 
     def _joined(self, given: Prior | None, inside: Bool[Tensor, "H W"]) -> Prior | None:
-        if given is None or (not self._forbids and given.forbidden is None and given.ignore is None):
-            if not inside.any() or inside.all():
-                return None
+        if not inside.any() or inside.all():
+            return given
+        if given is None:
             return Prior(forbidden=~inside) if self._forbids else Prior(allowed=inside)
         inside = inside.to(given.device)
         try:
             return given.with_forbidden(~inside) if self._forbids else replace(given, allowed=inside)
-        except ValueError:  # nothing would be left, or nothing is added
+        except ValueError:  # nothing would be left
             return given

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from wherenot.drawn_priors import DrawnPriors
 from wherenot.feature_grids import FeatureGrid
 from wherenot.guided_filter import guided_filter
+from wherenot.lessons import Lesson, TaughtAreas, on_cells
 from wherenot.priors import Prior
 from wherenot.ridge import Ridge
 
@@ -28,7 +29,8 @@ _RIDGE = 10.0  # hundreds of features, and often no more than a handful of image
 _MAX_SIDE = 128  # of the images that the borders of priors are drawn on, in pixels
 _WINDOW_FRACS = (0.0, 0.1, 0.2)  # of the longer side: how far from where cells end a border is looked for
 _ASKED = 64  # annotated images that tell which
-_KEPT = 4096  # images whose features are in memory
+_KEPT_BYTES = 2 << 30  # of features and reduced images in memory
+_FEWEST_KEPT = 512
 _TOGETHER = 16  # images
 _MAX_PIXELS = 1 << 24
 
@@ -47,26 +49,32 @@ class Spread:
     """What `spread_priors` found.
 
     Attributes:
-        priors: One per image, in their order; None only if nothing or everything of an image would be allowed.
+        priors: One per image, in their order; None where nobody gave one and nothing or everything would be allowed.
+            Those that were drawn anew are on the CPU.
+        given: Where somebody gave one.
         learned: Which of them the linear model drew, or drew a part of; the others are as given.
         agreement: How well the linear model, fitted to other images, ranks the cells of each image as the prior it was
             given does (area under the ROC curve); nan where none was given of the kind that is drawn.
     """
 
     priors: Sequence[Prior | None]
+    given: list[bool]
     learned: list[bool]
     agreement: Float[Tensor, " B"]
 
     def summary(self) -> dict[str, int | float | None]:
-        """How many priors were given, kept, replaced and added, and the median agreement of the given ones."""
-        given = (~self.agreement.isnan()).tolist()
+        """How many priors were given, kept, replaced and added, and the median agreement of the given ones.
+
+        Added are also drawings beside a prior that says only where evidence may not lie.
+        """
+        judged = (~self.agreement.isnan()).tolist()
         counts = {
-            "given": sum(given),
-            "kept": sum(had and not new for had, new in zip(given, self.learned, strict=True)),
-            "replaced": sum(had and new for had, new in zip(given, self.learned, strict=True)),
-            "added": sum(new and not had for had, new in zip(given, self.learned, strict=True)),
+            "given": sum(self.given),
+            "kept": sum(had and not new for had, new in zip(self.given, self.learned, strict=True)),
+            "replaced": sum(asked and new for asked, new in zip(judged, self.learned, strict=True)),
+            "added": sum(new and not asked for asked, new in zip(judged, self.learned, strict=True)),
         }
-        return {**counts, "agreement": round(self.agreement.nanmedian().item(), 3) if any(given) else None}
+        return {**counts, "agreement": round(self.agreement.nanmedian().item(), 3) if any(judged) else None}
 
 
 def spread_priors(
@@ -91,9 +99,10 @@ def spread_priors(
     images best, each scored without its own prior; that may be not at all. What is forbidden or ignored in an image
     stays so, whatever is drawn beside it; ignored pixels teach nothing.
 
-    Each image is asked for once. Of at most 4096 images features are kept, and pictures of at most 128 px, in half
-    precision: 240 kB and 100 kB for an image of 224 px seen by EfficientNet-Lite0. Where there are more images, it
-    learns from no more than 2048 of the annotated ones, and tells from 2048 of all how high to score is high.
+    Each image is asked for once, the first twice. Features are kept, and pictures of at most 128 px, in half precision,
+    of as many images as fit into 2 GB: 240 kB and 100 kB for an image of 224 px seen by EfficientNet-Lite0. If that is
+    not all of them, it learns from a quarter of that number of priors of each kind, drawn at random, and tells from
+    half of it, drawn from all images, how high to score is high.
 
     Args:
         model: A pretrained CNN or vision transformer; asked once per image, in eval mode, without gradients.
@@ -125,31 +134,29 @@ def spread_priors(
     """
     if not len(priors):
         raise ValueError("spread_priors: there are no images; pass one at least.")
-    lesson = _Lesson(priors)
+    lesson = Lesson(priors)
     agreement = torch.full((len(priors),), torch.nan, dtype=torch.float64)
-    if len(lesson.judged) < 2:
-        return Spread(priors, [False] * len(priors), agreement)
-    taught, kept = lesson.taught(_KEPT), lesson.kept(_KEPT)
-    reader = _Reader(model, images, batch_size, on_images)
-    features, pictures = (torch.cat(parts) for parts in zip(*reader.batches(kept), strict=True))
-    areas = {index: lesson.areas(index) for index in taught}
-    place = {index: position for position, index in enumerate(kept)}
-    fit, score = _fit(features, [place[index] for index in taught], [*areas.values()], ridge)
-
-    known = [index for index in taught if index in lesson.judged]
-    some = known[:: math.ceil(len(known) / _ASKED)]
-    rows = [place[index] for index in some]
-    radius = _best_radius(score[rows], pictures[rows], torch.stack([areas[index] for index in some]))
-    pixels = _with_edges(score, pictures, radius)
-    pen = _Pen(pixels, [areas[index] for index in known])
-
-    drawn = DrawnPriors(priors, forbids=not lesson.allows)
     learned = [False] * len(priors)
+    if len(lesson.judged) < 2:
+        return Spread(priors, lesson.given, learned, agreement)
+    reader = _Reader(model, images, batch_size, on_images)
+    most = max(_FEWEST_KEPT, _KEPT_BYTES // reader.bytes_per_image)
+    taught, sampled = lesson.taught(most), lesson.sampled(most)
+    kept = sorted({*taught, *sampled})
+    features, pictures = (torch.cat(parts) for parts in zip(*reader.batches(kept), strict=True))
+    place = {index: position for position, index in enumerate(kept)}
+    areas = lesson.read(taught, features.shape[-2:], num_whole=_ASKED)
+    fit, score = _fit(features, [place[index] for index in taught], areas.cells, ridge)
+    rows = [place[index] for index in areas.whole]
+    radius = _best_radius(score[rows], pictures[rows], torch.stack([*areas.whole.values()]))
+    pixels = _with_edges(score, pictures, radius)
+    pen = _Pen(pixels[[place[index] for index in sampled]], areas)
+    drawn = DrawnPriors(priors, forbids=not lesson.allows)
 
     def draw(indices: Sequence[int], score: Float[Tensor, "B h w"], pixels: Float[Tensor, "B H W"]) -> None:
         for index, cells, fine in zip(indices, score, pixels, strict=True):
             if index in lesson.judged:
-                inside, outside = _on_cells(lesson.areas(index), cells.shape)
+                inside, outside = on_cells(lesson.areas(index), cells.shape)
                 agreement[index] = _auc(cells, inside > outside, inside + outside > 0)
             if not agreement[index] >= trusted:
                 learned[index] = drawn.draw(index, pen.inside(fine))
@@ -159,48 +166,7 @@ def spread_priors(
     for start, (features, pictures) in zip(range(0, len(rest), batch_size), reader.batches(rest), strict=True):
         score = fit(features)
         draw(rest[start : start + batch_size], score, _with_edges(score, pictures, radius))
-    return Spread(drawn, learned, agreement)
-
-
-class _Lesson:
-    """Which images teach, and what: where evidence may lie, if two priors at least say so, else where it may not."""
-
-    def __init__(self, priors: Sequence[Prior | None]) -> None:
-        self._priors = priors
-        says = {index: prior.allowed is not None for index, prior in enumerate(priors) if prior is not None}
-        where, where_not = ([index for index, each in says.items() if each == kind] for kind in (True, False))
-        self.allows = len(where) >= 2
-        self.judged = frozenset(where if self.allows else where_not)
-        self._besides = where_not if self.allows else []
-
-    def taught(self, most: int) -> list[int]:
-        """Images to learn from: all, if no more are to be kept; else a quarter of that of each kind."""
-        each = most if len(self._priors) <= most else most // 4
-        return sorted(_thinned(sorted(self.judged), each) + _thinned(self._besides, each))
-
-    def kept(self, most: int) -> list[int]:
-        """Images to keep in memory: all, if these are not too many; else those that teach, and some of all."""
-        if len(self._priors) <= most:
-            return [*range(len(self._priors))]
-        return sorted({*self.taught(most), *_thinned(range(len(self._priors)), most // 2)})
-
-    def areas(self, index: int) -> Bool[Tensor, "2 H W"]:
-        """What teaches that evidence may lie there, and what that it may not; ignored pixels teach nothing.
-
-        Where others say where it may lie, one who only says where not has said nothing of the rest of the image.
-        """
-        prior = self._priors[index]
-        assert prior is not None, "only annotated images teach"
-        inside, outside = prior.evidence_allowed(), ~prior.evidence_allowed()
-        if self.allows and prior.allowed is None:
-            inside = torch.zeros_like(inside)
-        counted = torch.ones_like(inside) if prior.ignore is None else ~prior.ignore
-        return torch.stack([inside & counted, outside & counted]).cpu()
-
-
-def _thinned(indices: Sequence[int], most: int) -> list[int]:
-    """At most so many, evenly spaced."""
-    return [*indices[:: math.ceil(len(indices) / most) or 1]]
+    return Spread(drawn, lesson.given, learned, agreement)
 
 
 class _Reader:
@@ -210,36 +176,39 @@ class _Reader:
         self, model: nn.Module, images: Images, batch_size: int, on_images: Callable[[int], None] | None
     ) -> None:
         self._model, self._images, self._batch_size, self._on_images = model, images, batch_size, on_images
-        self._grid: FeatureGrid | None = None
+        self._device = next((weight.device for weight in model.parameters()), None)
+        first = images[[0]]
+        self._grid = FeatureGrid(model, first.to(self._device))
+        self.bytes_per_image = sum(each.nbytes for each in self._seen(first))
 
     def batches(self, indices: Sequence[int]) -> Iterator[tuple[Float[Tensor, "_ D h w"], Float[Tensor, "_ C H W"]]]:
         """Features of images, and pictures to draw borders on, both in half precision and on the CPU."""
-        device = next((weight.device for weight in self._model.parameters()), None)
         for start in range(0, len(indices), self._batch_size):
             some = [*indices[start : start + self._batch_size]]
-            images = self._images[some].to(device)
-            self._grid = self._grid or FeatureGrid(self._model, images)
-            features = self._grid(images).half().cpu()  # the rounding is far below what a linear model can tell apart
-            height, width = images.shape[-2:]
-            scale = min(1.0, _MAX_SIDE / max(height, width))
-            size = (max(1, round(scale * height)), max(1, round(scale * width)))
-            yield features, F.interpolate(images, size=size, mode="area").half().cpu()
+            yield self._seen(self._images[some])
             if self._on_images is not None:
                 self._on_images(len(some))
 
+    def _seen(self, images: Float[Tensor, "_ C H W"]) -> tuple[Float[Tensor, "_ D h w"], Float[Tensor, "_ C H W"]]:
+        features = self._grid(images.to(self._device)).half()  # a rounding far below what a linear model can tell apart
+        height, width = images.shape[-2:]
+        scale = min(1.0, _MAX_SIDE / max(height, width))
+        size = (max(1, round(scale * height)), max(1, round(scale * width)))
+        return features.cpu(), F.interpolate(images.cpu(), size=size, mode="area").half()
+
 
 def _fit(
-    features: Float[Tensor, "B D h w"], taught: list[int], areas: Sequence[Bool[Tensor, "2 H W"]], ridge: float
+    features: Float[Tensor, "B D h w"], taught: list[int], cells: Float[Tensor, "A 2 h w"], ridge: float
 ) -> tuple[Callable[[Tensor], Tensor], Float[Tensor, "B h w"]]:
     """The linear model, and scores of images: of those that teach, by what all but a fold of them teach."""
-    inside, outside = torch.stack([_on_cells(each, features.shape[-2:]) for each in areas]).unbind(1)
     folds = min(_FOLDS, len(taught))
-    linear = Ridge(features[taught], inside, outside, folds=folds, ridge=ridge)
+    linear = Ridge(features, taught, *cells.unbind(1), folds=folds, ridge=ridge)
     fit = linear.fit()
-    score = fit(features)
+    score = torch.cat([fit(part) for part in features.split(_TOGETHER)])
     for fold in range(folds):
-        held = taught[fold::folds]
-        score[held] = linear.fit(without=fold)(features[held])
+        fit_others = linear.fit(without=fold)
+        for index in taught[fold::folds]:
+            score[index] = fit_others(features[index, None])[0]
     return fit, score
 
 
@@ -277,21 +246,13 @@ def _resized(maps: Float[Tensor, "B C _ _"], shape: Sequence[int]) -> Float[Tens
     return F.interpolate(maps.float(), size=tuple(shape), mode="bilinear", align_corners=False)
 
 
-def _on_cells(areas: Bool[Tensor, "2 H W"], shape: Sequence[int]) -> Float[Tensor, "2 h w"]:
-    """Share of each cell's pixels."""
-    rows, columns = shape
-    return F.adaptive_avg_pool2d(areas.float(), (rows, columns))
-
-
 class _Pen:
     """Draws areas as large as those that were given: all together, and none smaller or larger than any of these."""
 
-    def __init__(self, pixels: Float[Tensor, "B H W"], given: Sequence[Bool[Tensor, "2 _ _"]]) -> None:
-        means = [each.float().mean((1, 2)).tolist() for each in given]
-        shares = [inside / (inside + outside) for inside, outside in means]
-        self._least, self._most = min(shares), max(shares)
-        self._above = _threshold(pixels, sum(shares) / len(shares))
-        self._shape = given[0].shape[1:]
+    def __init__(self, pixels: Float[Tensor, "B H W"], given: TaughtAreas) -> None:
+        self._least, self._most = min(given.shares), max(given.shares)
+        self._above = _threshold(pixels, sum(given.shares) / len(given.shares))
+        self._shape = given.shape
 
     def inside(self, pixels: Float[Tensor, "_ _"]) -> Bool[Tensor, "H W"]:
         """The pixels of one image that score high."""

@@ -71,7 +71,7 @@ def cutouts_data(
     Args:
         setting: Which shortcut.
         condition: Which priors: all exact, all boxes shifted by half their side, exact ones for a tenth or a fiftieth;
-            or, for a fiftieth, nothing but a mark on the cue: where evidence may not lie.
+            or, for a fiftieth, nothing but a mark on the cue, where evidence may not lie (not with backgrounds).
         shortcut: False gives the ceiling: the same images, their cues drawn at random.
         seed: Of objects, photographs, cues and priors.
 

@@ -74,14 +74,14 @@ def spreading_source(
     whole = [prior and preprocess.prior(prior) for prior in given]
     read = _Inputs(samples, preprocess)
     spread = spread_priors(classifier, read, whole, trusted=0.0, batch_size=batch_size, on_images=on_images)
-    drawn = {
-        (sample.split, sample.id): prior
-        for sample, prior, learned in zip(samples, spread.priors, spread.learned, strict=True)
-        if learned and prior is not None
-    }
+    place = {(sample.split, sample.id): index for index, sample in enumerate(samples) if spread.learned[index]}
     doubtful = (spread.agreement < _DOUBTFUL_BELOW).tolist()  # nan, where there is no prior, is not
     return Spreading(
-        source=Source(kind="spreading", model=name, propose=lambda tasks: [_proposal(task, drawn) for task in tasks]),
+        source=Source(
+            kind="spreading",
+            model=name,
+            propose=lambda tasks: [_proposal(task, place.get(task.key), spread.priors) for task in tasks],
+        ),
         learned_from=learned_from,
         doubtful=tuple(sample.id for sample, each in zip(samples, doubtful, strict=True) if each),
     )
@@ -111,8 +111,8 @@ class _Inputs:
         return torch.stack([self._preprocess(self._samples[index].read_image()) for index in indices])
 
 
-def _proposal(task: Task, drawn: dict[tuple[str, str], Prior]) -> Proposal:
-    prior = drawn.get(task.key)
+def _proposal(task: Task, place: int | None, priors: Sequence[Prior | None]) -> Proposal:
+    prior = None if place is None else priors[place]
     if prior is None:
         return Proposal()
     return Proposal(inside=prior.resize(task.image.height, task.image.width).allowed)

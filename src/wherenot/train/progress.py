@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rich.progress import TaskID
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from wherenot.progress import progress_bar
@@ -40,13 +41,15 @@ class TrainingProgress(TrainerCallback):
         Returns:
             To be called with how many more were.
         """
-        task = self._bar.add_task("draw priors", total=images, note="images")
-        self._bar.start()
+        tasks: list[TaskID] = []
 
         def advance(more: int) -> None:
-            self._bar.advance(task, more)
-            if self._bar.tasks[self._bar.task_ids.index(task)].finished:
-                self._bar.remove_task(task)
+            if not tasks:  # where there is nothing to learn from, no image is looked at
+                tasks.append(self._bar.add_task("draw priors", total=images, note="images"))
+                self._bar.start()
+            self._bar.advance(tasks[0], more)
+            if all(task.finished for task in self._bar.tasks if task.id == tasks[0]):
+                self._bar.remove_task(tasks[0])
 
         return advance
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import DistributedType
+from accelerate.utils import str_to_bool
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -40,6 +42,23 @@ def check_sharding(accelerator: Any) -> None:
             f"train: a method asks each process's own images in as many forwards as it needs, which {name} does not "
             "allow; use FSDP version 2 (fsdp_version: 2 in accelerate's configuration), plain data parallelism or one "
             "device, or train without a method."
+        )
+
+
+def check_whole(state: Any) -> None:
+    """Refuse to ask a model before training that only the first process has loaded.
+
+    Args:
+        state: The processes, an `accelerate.PartialState`.
+
+    Raises:
+        ValueError: If FSDP is to hand out the first process's weights: until then the others have none.
+    """
+    handed_out = str_to_bool(os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING", "false"))
+    if state.distributed_type == DistributedType.FSDP and state.num_processes > 1 and handed_out:
+        raise ValueError(
+            "train: wherenot asks the model for priors before it trains, and only the first process has loaded it; set "
+            "fsdp_cpu_ram_efficient_loading: false in accelerate's configuration."
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
+from torch import nn
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging
@@ -21,7 +22,7 @@ from transformers.utils import logging
 from wherenot.data import Dataset
 from wherenot.methods import Method, Preparing
 from wherenot.methods.map_penalty import MapPenalty
-from wherenot.models import Classifier, build_classifier, train_only
+from wherenot.models import Classifier, Preprocess, build_classifier, train_only
 from wherenot.region_cache import CachedPartition, default_cache
 from wherenot.rejected import write_rejected
 from wherenot.run import RunFolder
@@ -33,7 +34,7 @@ from wherenot.train.history import Epoch, History, guard_counts, read_steps
 from wherenot.train.layout import channels_last
 from wherenot.train.progress import TrainingProgress
 from wherenot.train.recipe import build_method, training_data
-from wherenot.train.sharding import whole_weights
+from wherenot.train.sharding import check_whole, whole_weights
 from wherenot.train.signs import run_warnings
 from wherenot.train.trainer import ClassificationTrainer, ImageSet, ModelInputs, TaskModel, collate
 
@@ -85,10 +86,10 @@ def train(config: TrainConfig, out: Path, *, dataset: Dataset | None = None, qui
     )
     started = time.perf_counter()
     progress = TrainingProgress(folder, config.title, quiet=quiet or not state.is_main_process)
-    trainer = _trainer(config, folder, dataset, model, classifier.preprocess, method, progress)
-    with state.main_process_first():  # it clears away what the others are not to see
-        checkpoint = last_whole_checkpoint(folder.path / "checkpoints")
     with quiet_transformers(), progress:
+        trainer = _trainer(config, folder, dataset, model, classifier.preprocess, method, progress)
+        with state.main_process_first():  # it clears away what the others are not to see
+            checkpoint = last_whole_checkpoint(folder.path / "checkpoints")
         trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.accelerator.is_fsdp2:
         classifier = _whole(config, dataset.classes, model)
@@ -168,7 +169,7 @@ def _trainer(
     folder: RunFolder,
     dataset: Dataset,
     model: TaskModel,
-    preprocess: Any,
+    preprocess: Preprocess,
     method: Method | None,
     progress: TrainingProgress,
 ) -> ClassificationTrainer:
@@ -182,19 +183,7 @@ def _trainer(
         partition = CachedPartition(partition, default_cache() / "regions")
     train_set = ImageSet(dataset.split("train"), preprocess, partition)
     if isinstance(method, Preparing):
-        spread = method.spread(
-            model.classifier.to(state.device),
-            ModelInputs(train_set),
-            train_set.own_priors,
-            batch_size=plan.batch_size,
-            on_images=progress.priors(len(train_set)),
-        )
-        model.classifier.to("cpu")  # the trainer puts it where it, or its part of it, belongs
-        train_set.use_priors(spread.priors)
-        if state.is_main_process:
-            folder.amend(priors=spread.summary())
-            drawn = folder.path / PRIORS
-            write_drawn(drawn, dataset.split("train"), preprocess, spread, model=config.model, seed=config.seed)
+        _spread_priors(config, folder, dataset, model.classifier, preprocess, train_set, method, progress)
     steps = plan.epochs * -(-len(train_set) // (plan.batch_size * state.num_processes))
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
@@ -244,6 +233,34 @@ def _trainer(
         trainer.on_terms = lambda step, terms: folder.append("steps.jsonl", {"step": step, **terms})
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _spread_priors(
+    config: TrainConfig,
+    folder: RunFolder,
+    dataset: Dataset,
+    classifier: nn.Module,
+    preprocess: Preprocess,
+    images: ImageSet,
+    method: Preparing,
+    progress: TrainingProgress,
+) -> None:
+    """Let a method choose the priors of the training images; each process does so for itself, and all find the same."""
+    state = PartialState()
+    check_whole(state)
+    spread = method.spread(
+        classifier.to(state.device),
+        ModelInputs(images),
+        images.own_priors,
+        batch_size=config.optimization.batch_size,
+        on_images=progress.priors(len(images)),
+    )
+    classifier.to("cpu")  # the trainer puts it where it, or its part of it, belongs
+    images.use_priors(spread.priors)
+    if state.is_main_process:
+        folder.amend(priors=spread.summary())
+        split = dataset.split("train")
+        write_drawn(folder.path / PRIORS, split, preprocess, spread, model=config.model, seed=config.seed)
 
 
 def _measures(outputs: EvalPrediction) -> dict[str, float]:
