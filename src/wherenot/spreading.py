@@ -143,7 +143,7 @@ def spread_priors(
     most = max(_FEWEST_KEPT, _KEPT_BYTES // reader.bytes_per_image)
     taught, sampled = lesson.taught(most), lesson.sampled(most)
     kept = sorted({*taught, *sampled})
-    features, pictures = (torch.cat(parts) for parts in zip(*reader.batches(kept), strict=True))
+    features, pictures = reader.read(kept)
     place = {index: position for position, index in enumerate(kept)}
     areas = lesson.read(taught, features.shape[-2:], num_whole=_ASKED)
     fit, score = _fit(features, [place[index] for index in taught], areas.cells, ridge)
@@ -179,7 +179,17 @@ class _Reader:
         self._device = next((weight.device for weight in model.parameters()), None)
         first = images[[0]]
         self._grid = FeatureGrid(model, first.to(self._device))
-        self.bytes_per_image = sum(each.nbytes for each in self._seen(first))
+        self._first = self._seen(first)
+        self.bytes_per_image = sum(each.nbytes for each in self._first)
+
+    def read(self, indices: Sequence[int]) -> tuple[Float[Tensor, "B D h w"], Float[Tensor, "B C H W"]]:
+        """What `batches` gives, of all batches."""
+        features, pictures = (each.new_empty((len(indices), *each.shape[1:])) for each in self._first)
+        start = 0
+        for some, small in self.batches(indices):
+            features[start : start + len(some)], pictures[start : start + len(some)] = some, small
+            start += len(some)
+        return features, pictures
 
     def batches(self, indices: Sequence[int]) -> Iterator[tuple[Float[Tensor, "_ D h w"], Float[Tensor, "_ C H W"]]]:
         """Features of images, and pictures to draw borders on, both in half precision and on the CPU."""
