@@ -19,12 +19,11 @@ OPTIONAL = {
 
 # Each layer may import from itself and from what stands before it.
 LAYERS = [
-    {"types", "rasters", "tokens", "frames", "guided_filter", "ridge"},
+    {"types", "rasters", "tokens", "frames"},
     {"objective", "masking", "priors", "run", "rejected", "progress", "microbatch", "dropping", "record_table"},
     {"regions", "scoring", "four_terms", "token_score", "search", "losses", "metrics"},
-    {"evidence", "generation_evidence", "maps", "grad_eclip", "given_regions", "region_cache", "feature_grids"},
-    {"explain", "drawn_priors", "lessons", "doctor"},
-    {"spreading"},
+    {"evidence", "generation_evidence", "maps", "grad_eclip", "given_regions", "region_cache"},
+    {"explain", "spreading", "doctor"},
     {"methods"},
     {"models", "data", "summary", "summary_agents", "gui", "records", "ranks"},
     {"explain_generation", "endpoint", "correction", "proposals"},

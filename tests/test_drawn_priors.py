@@ -5,8 +5,8 @@ import pickle
 import pytest
 import torch
 
-from wherenot.drawn_priors import DrawnPriors
 from wherenot.priors import Prior
+from wherenot.spreading.drawn_priors import DrawnPriors
 
 LEFT = torch.tensor([[True, True, False, False]] * 3)
 TOP = torch.tensor([[True] * 4, [False] * 4, [False] * 4])

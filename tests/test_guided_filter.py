@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wherenot.guided_filter import guided_filter
+from wherenot.spreading.guided_filter import guided_filter
 
 
 def slow(coarse, image, radius, ridge):

@@ -8,12 +8,12 @@ from torch import nn
 
 from toys import RecordingModel
 from vits import family
-from wherenot import spreading
-from wherenot.feature_grids import FeatureGrid
-from wherenot.lessons import Lesson
 from wherenot.priors import Prior
-from wherenot.ridge import Ridge
-from wherenot.spreading import _auc, _best_radius, spread_priors
+from wherenot.spreading import spread as module
+from wherenot.spreading.feature_grids import FeatureGrid
+from wherenot.spreading.lessons import Lesson
+from wherenot.spreading.ridge import Ridge
+from wherenot.spreading.spread import _auc, _best_radius, spread_priors
 
 SIDE = 24
 
@@ -258,9 +258,9 @@ def test_of_many_images_only_some_are_kept_and_each_is_asked_for_once(monkeypatc
     images, boxes = scenes(60)
     priors = [drawn(box) if index % 2 else None for index, box in enumerate(boxes)]
     priors[7] = Prior.from_boxes([[0, 0, 4, SIDE]], SIDE, SIDE) if boxes[7][0] > 6 else drawn(boxes[7], 0, 9)
-    monkeypatch.setattr(spreading, "_KEPT_BYTES", 0)
-    monkeypatch.setattr(spreading, "_FEWEST_KEPT", most)
-    kept, fits = [], spreading._fit
+    monkeypatch.setattr(module, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(module, "_FEWEST_KEPT", most)
+    kept, fits = [], module._fit
     monkeypatch.setattr(
         spreading, "_fit", lambda features, *more: (kept.append(len(features)), fits(features, *more))[1]
     )

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from wherenot.drawn_priors import DrawnPriors
-from wherenot.feature_grids import FeatureGrid
-from wherenot.guided_filter import guided_filter
-from wherenot.lessons import Lesson, TaughtAreas, on_cells
 from wherenot.priors import Prior
-from wherenot.ridge import Ridge
+from wherenot.spreading.drawn_priors import DrawnPriors
+from wherenot.spreading.feature_grids import FeatureGrid
+from wherenot.spreading.guided_filter import guided_filter
+from wherenot.spreading.lessons import Lesson, TaughtAreas, on_cells
+from wherenot.spreading.ridge import Ridge
 
 _FOLDS = 4
 _TRUSTED = 0.9
@@ -95,7 +95,7 @@ def spread_priors(
     A given prior that the others bear out is kept as it is. One that they contradict, and one that is missing, is
     replaced by what the linear model allows: what it scores highest, and as large a share of all images' pixels as the
     given priors have of theirs; in no image less than the smallest of these, or more than the largest. Before, scores
-    are brought to the edges of the image (`wherenot.guided_filter`), as far as this ranks the pixels of the annotated
+    are brought to the edges of the image (`spreading.guided_filter`), as far as this ranks the pixels of the annotated
     images best, each scored without its own prior; that may be not at all. What is forbidden or ignored in an image
     stays so, whatever is drawn beside it; ignored pixels teach nothing.
 
