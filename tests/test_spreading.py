@@ -115,6 +115,22 @@ def test_drawn_priors_are_as_large_as_the_given_ones(grown):
     assert sum(areas[15:]) == pytest.approx(sum(areas[:15]), rel=0.1)
 
 
+@pytest.mark.parametrize("grown", [-1, 1])
+def test_sizes_are_those_of_all_given_ones_together(grown):
+    """Small objects stay smaller than large ones, and all are drawn as closely or widely as the given ones are."""
+    images, boxes = scenes(40)
+    boxes = [(x0, y0, x0 + 5, y0 + 5) if i % 2 == 0 else (x0, y0, x1, y1) for i, (x0, y0, x1, y1) in enumerate(boxes)]
+    for image, (x0, y0, x1, y1) in zip(images, boxes, strict=True):
+        image[0] = image[0].clamp_max(0.1)
+        image[0, y0:y1, x0:x1] = 1.0
+    wide = [drawn((x0 - grown, y0 - grown, x1 + grown, y1 + grown)) for x0, y0, x1, y1 in boxes]
+    spread = spread_priors(Colours(), images, wide[:20] + [None] * 20)
+    areas = torch.tensor([float(prior.allowed.sum()) for prior in spread.priors[20:]])
+    wanted = torch.tensor([float(prior.allowed.sum()) for prior in wide[20:]])
+    assert float(areas.sum() / wanted.sum()) == pytest.approx(1, abs=0.12)
+    assert areas[::2].max() < areas[1::2].min()
+
+
 def test_no_image_gets_less_than_the_smallest_or_more_than_the_largest():
     """Also one where everything looks like the object, and one where nothing does."""
     images, boxes = scenes(12)
