@@ -51,7 +51,7 @@ _UNIFORM = "good priors: suppressing everything off the prior does as well as se
 _SELECT = "wrong priors: what only acts on the evidence it finds off the prior loses least"
 _SPREAD = (
     "few priors: those that there are tell where evidence may lie in all images; the best method that uses only the "
-    "annotated images came .37 below it with a watermark, .16 with backgrounds that tell, .18 with a second object; "
+    "annotated images came .36 below it with a watermark, .16 with backgrounds that tell, .18 with a second object; "
     "marks on the shortcut itself, where evidence may not lie, do at least as well"
 )
 _AVERAGED = (
