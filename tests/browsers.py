@@ -29,4 +29,4 @@ def opened(chromium, path, **options):
     page.goto(path.as_uri())
     yield page
     page.close()
-    assert not faults
+    assert not faults, faults

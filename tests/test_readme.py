@@ -32,7 +32,9 @@ def test_readme_s_commands_exist():
     for target in re.findall(r"(?:`|^    )make ([a-z]+)", readme, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
     for linked in re.findall(r"\]\(((?!http)[^)]+)\)", readme):
-        assert (ROOT / linked).exists(), linked
+        file, _, place = linked.partition("#")
+        assert (ROOT / file).exists(), linked
+        assert not place or place in _places(ROOT / file), linked
 
 
 def test_the_example_configuration_is_the_demo_s():
@@ -43,3 +45,9 @@ def test_the_example_configuration_is_the_demo_s():
 def test_every_method_of_the_study_can_be_built(method):
     built = build_method(decoy_config(method).method, Normalization(), seed=0)
     assert (built is None) == (method == "finetune")
+
+
+def _places(file):
+    """Headings of a page, as links name them."""
+    headings = re.findall(r"^#+ (.+)$", file.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

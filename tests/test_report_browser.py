@@ -71,6 +71,8 @@ def names(page):
 
 
 def test_quadrants_filters_order_and_search(page):
+    from playwright.sync_api import expect  # waits
+
     quadrants = page.locator("button[data-quadrant]:not([hidden])")
     assert [each.split()[0] for each in quadrants.all_inner_texts()] == ["1", "2", "0", "1"]
     assert names(page) == list(VERDICTS)
@@ -88,7 +90,7 @@ def test_quadrants_filters_order_and_search(page):
     page.locator("select[name=group]").select_option("odd")
     assert names(page) == ["b.png", "d.png"]
     page.locator("#filters button[type=reset]").click()
-    page.wait_for_function("document.querySelectorAll('button.tile').length === 4")
+    expect(page.locator("button.tile")).to_have_count(4)
 
 
 def test_the_slider_uncovers_regions_in_order_under_every_run(page):
@@ -145,6 +147,7 @@ def test_marks_by_key_click_and_box_are_downloaded_and_kept(page):
         lengths = line[kind]["runs"]
         inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(HEIGHT, WIDTH)
         np.testing.assert_array_equal(inside, region == GRID)
+    page.wait_for_timeout(500)  # what a page keeps reaches the next one a moment later
     page.reload()
     assert page.locator("#samples button.download").inner_text() == "Download feedback.jsonl, 1 marked sample"
     page.locator("input[name=marked]").check()

@@ -128,6 +128,7 @@ def test_filters_order_and_what_the_browser_keeps(page):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("r")
     expect(page.locator("#count-rejected")).to_have_text("1")
+    page.wait_for_timeout(500)  # what a page keeps reaches the next one a moment later
     page.reload()
     expect(page.locator("#count-rejected")).to_have_text("1")
     assert counts(page) == ["0", "1", "4"]
@@ -140,7 +141,7 @@ def test_filters_order_and_what_the_browser_keeps(page):
     page.locator("select[name=state]").select_option("accepted")
     assert names(page) == ["e"]
     page.locator("#filters button[type=reset]").click()
-    page.wait_for_function("document.querySelectorAll('.card').length === 5")
+    expect(page.locator(".card")).to_have_count(5)
     page.locator("select[name=order]").select_option("sure")
     assert names(page) == ["a", "c", "e", "b", "d"]
     page.locator("select[name=order]").select_option("small")
@@ -187,7 +188,9 @@ def test_the_large_view_moves_and_decides(page):
 
 @needs_browser
 def test_outlines_lie_on_the_prior(page):
-    page.wait_for_function("document.querySelectorAll('.card .line.prior').length === 5")
+    from playwright.sync_api import expect
+
+    expect(page.locator(".card .line.prior")).to_have_count(5)
     path = page.locator(".card", has_text="e.png").locator(".line.prior").get_attribute("d")
     assert sorted(path.replace("M", " M").split()) == sorted(
         ["M10", "9H40", "M10", "20H40", "M10", "9V20", "M40", "9V20"]

@@ -108,5 +108,6 @@ def test_only_the_endpoint_reads_keys():
         ("ranks.py", "WORLD_SIZE"),
         ("region_cache.py", "WHERENOT_CACHE"),
         ("region_cache.py", "XDG_CACHE_HOME"),
+        ("train/sharding.py", "FSDP_CPU_RAM_EFFICIENT_LOADING"),
         ("endpoint/client.py", "self.config.key_variable"),
     }
