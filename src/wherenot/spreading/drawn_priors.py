@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import overload
@@ -14,7 +15,24 @@ from torch import Tensor
 from wherenot.priors import Prior
 
 
-class DrawnPriors(Sequence["Prior | None"]):
+class PriorsOnDemand(Sequence["Prior | None"]):
+    """Priors that are read or made when they are asked for; a subclass says how, and how many there are."""
+
+    @abstractmethod
+    def at(self, index: int) -> Prior | None:
+        """Return the prior of an image, counted from 0; None if there is none."""
+
+    @overload
+    def __getitem__(self, index: int) -> Prior | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Prior | None]: ...
+    def __getitem__(self, index: int | slice) -> Prior | list[Prior | None] | None:
+        """As of any sequence."""
+        chosen = range(len(self))[index]
+        return self.at(chosen) if isinstance(chosen, int) else [self.at(each) for each in chosen]
+
+
+class DrawnPriors(PriorsOnDemand):
     """Given priors, and pixels that were drawn in place of some, or beside what these say.
 
     What a person forbade or ignored in an image stays so. A drawing of 224 x 224 pixels takes 6 kB.
@@ -40,15 +58,8 @@ class DrawnPriors(Sequence["Prior | None"]):
     def __len__(self) -> int:
         return len(self._given)
 
-    @overload
-    def __getitem__(self, index: int) -> Prior | None: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Prior | None]: ...
-    def __getitem__(self, index: int | slice) -> Prior | list[Prior | None] | None:
+    def at(self, index: int) -> Prior | None:
         """Return the prior of an image; None if nobody gave one and none was drawn."""
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        index = range(len(self))[index]  # an IndexError beyond the end, and as usual from behind
         if index not in self._drawings:
             return self._given[index]
         bits, shape = self._drawings[index]

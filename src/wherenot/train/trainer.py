@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Any, overload
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from wherenot.methods import Batch, Method, Preparing, Terms, WholeStep
 from wherenot.models import Preprocess
 from wherenot.priors import Prior
 from wherenot.regions import label_maps
+from wherenot.spreading import PriorsOnDemand
 from wherenot.train.checkpoints import CheckpointMixin
 from wherenot.train.guards import NotFiniteMixin
 from wherenot.train.sharding import check_sharding, unsharded
@@ -31,7 +32,7 @@ from wherenot.types import Partition
 _KEPT_BYTES = 256 * 2**20
 
 
-class OwnPriors(Sequence["Prior | None"]):
+class OwnPriors(PriorsOnDemand):
     """The priors that samples have, on the model's input, read when they are asked for."""
 
     def __init__(self, dataset: Dataset, preprocess: Preprocess) -> None:
@@ -41,14 +42,8 @@ class OwnPriors(Sequence["Prior | None"]):
     def __len__(self) -> int:
         return len(self._samples)
 
-    @overload
-    def __getitem__(self, index: int) -> Prior | None: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Prior | None]: ...
-    def __getitem__(self, index: int | slice) -> Prior | list[Prior | None] | None:
+    def at(self, index: int) -> Prior | None:
         """Return a prior; None where the sample has none, or the crop leaves nothing of it."""
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
         prior = self._samples[index].read_prior()
         return prior and self._preprocess.prior(prior)
 
